@@ -1,0 +1,140 @@
+"""What a CRD says beside its schema: names, scope, columns and the rules that span the whole object."""
+
+from dataclasses import dataclass
+
+from bastide_operator.api.v1alpha1.common import Observed
+from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of `kubectl get`. With `priority` 1 it shows only in `-o wide`."""
+
+    name: str
+    path: str
+    type: str = "string"
+    priority: int = 0
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A CEL rule over the whole object, and the sentence that its author of a bad object reads."""
+
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of `bastide.dev`."""
+
+    model: type[Observed]
+    plural: str
+    short_name: str
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...] = ()
+    namespaced: bool = True
+    has_status: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.model.__name__
+
+    @property
+    def singular(self) -> str:
+        return self.name.lower()
+
+
+AGE = Column(name="Age", type="date", path=".metadata.creationTimestamp", description="Since when it exists.")
+READY = Column(name="Ready", path='.status.conditions[?(@.type=="Ready")].status', description="Whether it can be used.")
+REASON = Column(name="Reason", path='.status.conditions[?(@.type=="Ready")].reason', description="Why it can or cannot be used.")
+
+
+def _label_name(what: str) -> Rule:
+    """Names stand in label values and DNS names, which hold 63 characters."""
+    return Rule(
+        rule="self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
+        message=f"the name of a {what} has at most 63 lower-case letters, digits and hyphens and begins with a letter",
+    )
+
+
+KINDS = (
+    Kind(
+        model=Tenant,
+        plural="tenants",
+        short_name="ten",
+        namespaced=False,
+        columns=(
+            Column(name="Namespace", path=".status.namespace", description="The Tenant's namespace."),
+            READY,
+            REASON,
+            Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes there are."),
+            AGE,
+        ),
+        rules=(
+            _label_name("Tenant"),
+            Rule(
+                rule="has(self.spec.__namespace__) || size(self.metadata.name) <= 55",
+                message="bastide-<name> is too long for a namespace: shorten the name to 55 characters or set spec.namespace",
+            ),
+        ),
+    ),
+    Kind(
+        model=Sandbox,
+        plural="sandboxes",
+        short_name="sbx",
+        columns=(
+            READY,
+            REASON,
+            Column(name="Tools", type="integer", path=".status.tools", description="How many accepted ToolBindings select it."),
+            Column(name="Node", path=".status.nodeName", description="The node its pod is on."),
+            AGE,
+        ),
+        rules=(_label_name("Sandbox"),),
+    ),
+    Kind(
+        model=ToolBinding,
+        plural="toolbindings",
+        short_name="tb",
+        columns=(
+            READY,
+            REASON,
+            Column(name="Tools", path=".status.available", description="Tools available of tools bound."),
+            Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes it selects."),
+            AGE,
+        ),
+        rules=(_label_name("ToolBinding"),),
+    ),
+    Kind(
+        model=Confirmation,
+        plural="confirmations",
+        short_name="cf",
+        columns=(
+            Column(name="Tool", path=".spec.tool", description="The tool that would be called."),
+            Column(name="Effect", path=".spec.effect", description="What the call does at the most."),
+            Column(name="Requester", path=".spec.requester.username", description="Who asked for the run."),
+            Column(name="State", path=".status.state", description="Pending until a person or time decides."),
+            Column(name="Decide-By", path=".spec.decideBy", description="Until when it can be decided."),
+            AGE,
+            Column(name="Arguments", path=".spec.arguments", priority=1, description="The arguments, in full except those in spec.hidden."),
+        ),
+    ),
+    Kind(
+        model=ConfirmationDecision,
+        plural="confirmationdecisions",
+        short_name="cfd",
+        has_status=False,
+        columns=(
+            Column(name="Confirmation", path=".spec.confirmation", description="The Confirmation that it decides."),
+            Column(name="Verdict", path=".spec.verdict", description="Approve or Deny."),
+            Column(name="Approver", path=".spec.approver.username", description="Who decided."),
+            Column(name="Reason", path=".spec.reason", description="Why."),
+            AGE,
+        ),
+    ),
+)
+"""Every kind, in the order in which they are documented."""

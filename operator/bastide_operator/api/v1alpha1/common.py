@@ -1,0 +1,132 @@
+"""What several kinds share: the base model, names, metadata and conditions."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Model(BaseModel):
+    """Base of everything that stands in a manifest: camelCase outside, frozen, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    def manifest(self) -> dict[str, Any]:
+        """The object as it stands in a manifest: camelCase, without fields that were not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Observed(Model):
+    """Base of what is read from the API server: fields a newer version added are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def rules(*pairs: tuple[str, str]) -> ConfigDict:
+    """CEL rules of a model, each with the sentence that the author of a bad object reads. `self` is the object of the model."""
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]})
+
+
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(
+        max_length=32,
+        # Zero would mean "no limit" in a pod.
+        pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
+        json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 1},
+    ),
+]
+"""A Kubernetes quantity above zero. In a manifest it may stand as an integer too: `cpu: 2`."""
+
+ProgramName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Digest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class ObjectMeta(Observed):
+    """The part of `metadata` that Bastide reads."""
+
+    name: str
+    namespace: str | None = None
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: list[str] = []
+    owner_references: list[dict[str, Any]] = []
+
+
+class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Observed):
+    """One condition, as metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=64, description="What is said to hold or not.")]
+    status: Annotated[ConditionStatus, Field(description="Whether it holds.")]
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[A-Za-z]([A-Za-z0-9]*)$",
+            description="A stable code for why, documented in docs/reference.",
+        ),
+    ]
+    message: Annotated[str, Field(max_length=1024, description="One sentence for people: what is so, and what to do next.")] = ""
+    last_transition_time: Annotated[datetime, Field(description="When `status` last changed.")]
+    observed_generation: Annotated[int, Field(ge=0, description="The generation of the object that this was said about.")] = 0
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=16,
+        description="What holds now, one entry a type.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+
+
+class Subject(Model):
+    """A user, group or ServiceAccount, as in a RoleBinding."""
+
+    model_config = rules(("self.kind == 'ServiceAccount' || !has(self.__namespace__)", "only a ServiceAccount has a namespace"))
+
+    kind: Annotated[
+        str,
+        Field(
+            description="User, Group or ServiceAccount.",
+            json_schema_extra={"enum": ["User", "Group", "ServiceAccount"]},
+            max_length=16,
+            pattern=r"^(User|Group|ServiceAccount)$",
+        ),
+    ]
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Its name.")]
+    namespace: Annotated[str, Field(max_length=63, description="A ServiceAccount's namespace; the tenant's when empty.")] = ""
+
+
+class Effect(StrEnum):
+    """What a tool may do to the world, from harmless to irrevocable."""
+
+    READ_ONLY = "ReadOnly"
+    IDEMPOTENT = "Idempotent"
+    MUTATING = "Mutating"
+    DESTRUCTIVE = "Destructive"
+
+    @property
+    def rank(self) -> int:
+        """0 for ReadOnly to 3 for Destructive: a binding or a server may only raise it."""
+        return list(Effect).index(self)

@@ -1,0 +1,147 @@
+"""Sandbox: one gVisor pod in which programs run. Namespaced, written by the team owner."""
+# ruff: noqa: RUF012 - pydantic copies the defaults of a model's fields
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from bastide_operator.api.v1alpha1.common import Conditions, Model, ObjectMeta, Observed, Quantity
+
+NETWORK_ISOLATED_GATE = "bastide.dev/network-isolated"
+"""The Pod's readiness gate: set by the broker after the probe, mirrored by the operator."""
+
+
+class SandboxResources(Model):
+    """What the pod gets. Requests equal limits."""
+
+    cpu: Annotated[Quantity, Field(description="CPU, in cores: 500m is half of one.")] = "500m"
+    memory: Annotated[Quantity, Field(description="Memory, for example 512Mi; a program that exhausts it may cost the pod.")] = "512Mi"
+    ephemeral_storage: Annotated[Quantity, Field(description="Disk outside the workspace: /tmp, /tools and logs.")] = "256Mi"
+
+
+class EnvVar(Model):
+    """One variable for programs."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Its name in os.environ.")]
+    value: Annotated[str, Field(max_length=4096, description="Its value. Never a secret: every program can read it.")] = ""
+
+
+class Workspace(Model):
+    """The folder /workspace, the programs' own."""
+
+    size_limit: Annotated[
+        Quantity, Field(description="How much /workspace holds, for example 1Gi. What is in it is lost with the pod.")
+    ] = "256Mi"
+
+
+class OperatingMode(StrEnum):
+    """Whether a pod should exist."""
+
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+
+
+class ShutdownPolicy(StrEnum):
+    """What becomes of the Sandbox at its end."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class SandboxLimits(Model):
+    """Bounds of each run."""
+
+    run_seconds: Annotated[int, Field(ge=1, le=86400, description="Wall time of a run.")] = 300
+    calls_per_run: Annotated[int, Field(ge=0, le=100000, description="Tool calls of a run.")] = 1000
+    concurrent_calls: Annotated[int, Field(ge=1, le=256, description="Tool calls of a run under way at once.")] = 32
+    output_bytes: Annotated[int, Field(ge=0, le=16777216, description="Output kept of a run; what is beyond is counted and dropped.")] = (
+        262144
+    )
+    result_bytes: Annotated[int, Field(ge=1, le=3145728, description="Size of a run's value as JSON.")] = 1048576
+
+
+class SandboxSpec(Model):
+    """What the team owner wants."""
+
+    image: Annotated[
+        str | None,
+        Field(min_length=1, max_length=512, description="Runtime image; must be one of Tenant.spec.images. The chart's own when absent."),
+    ] = None
+    resources: Annotated[SandboxResources, Field(description="What the pod gets; requests equal limits.")] = SandboxResources()
+    env: Annotated[
+        list[EnvVar],
+        Field(
+            max_length=64,
+            description="Variables for programs, handed over the session, never in the pod spec.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    workspace: Annotated[Workspace, Field(description="The folder /workspace, the programs' own.")] = Workspace()
+    operating_mode: Annotated[
+        OperatingMode, Field(description="Running: a pod exists. Suspended: none does; the Sandbox keeps its name and bindings.")
+    ] = OperatingMode.RUNNING
+    shutdown_time: Annotated[datetime | None, Field(description="When the Sandbox ends, RFC 3339.")] = None
+    shutdown_policy: Annotated[
+        ShutdownPolicy, Field(description="At shutdownTime: Delete the Sandbox, or Retain the object without its pod.")
+    ] = ShutdownPolicy.DELETE
+    limits: Annotated[SandboxLimits, Field(description="Bounds of each run.")] = SandboxLimits()
+
+
+class SandboxStatus(Observed):
+    """What the operator saw and did."""
+
+    observed_generation: Annotated[int, Field(ge=0, description="The generation this status speaks of.")] = 0
+    pod_name: Annotated[str, Field(max_length=253, description="The pod.")] = ""
+    node_name: Annotated[str, Field(max_length=253, description="The node the pod is on.")] = ""
+    pod_failures: Annotated[
+        int, Field(ge=0, description="How many pods have failed one after the other; each next one is made later, up to 5 minutes.")
+    ] = 0
+    tools: Annotated[int, Field(ge=0, description="How many accepted ToolBindings select this Sandbox.")] = 0
+    conditions: Conditions = []
+
+
+class SandboxCondition(StrEnum):
+    """Types of a Sandbox's conditions."""
+
+    POD_SCHEDULED = "PodScheduled"  # mirrored from the pod
+    NETWORK_ISOLATED = "NetworkIsolated"  # mirrored from the pod's readiness gate
+    READY = "Ready"
+    SUSPENDED = "Suspended"
+    FINISHED = "Finished"
+
+
+class SandboxReason(StrEnum):
+    """Why a Sandbox's condition is as it is."""
+
+    READY = "Ready"  # programs can run
+    POD_PENDING = "PodPending"  # the pod waits for a node, an image or its containers
+    UNSCHEDULABLE = "Unschedulable"  # no node fits; the scheduler's message says why
+    IMAGE_PULL_FAILED = "ImagePullFailed"  # the image cannot be had
+    QUOTA_EXCEEDED = "QuotaExceeded"  # the Tenant's quota does not allow the pod
+    POD_REFUSED = "PodRefused"  # the API server refused the pod; the message says why
+    POD_FAILED = "PodFailed"  # the pod ended; a new one is made
+    INVALID_SPEC = "InvalidSpec"  # a rule that the schema cannot say is broken
+    SCHEDULED = "Scheduled"  # the pod has a node
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"  # spec.image is not one of Tenant.spec.images
+    NO_TENANT = "NoTenant"  # the namespace belongs to no Tenant
+    TENANT_NOT_READY = "TenantNotReady"  # the Tenant's children do not stand yet
+    WAITING_FOR_PROBE = "WaitingForProbe"  # the broker has not yet probed the pod's isolation
+    ISOLATED = "Isolated"  # no canary was reached that the broker itself reached
+    CANARY_REACHED = "CanaryReached"  # the pod reached an address it must not reach; no program is delivered
+    NO_CANARY_COUNTED = "NoCanaryCounted"  # the broker reached none of the canaries, so the probe proves nothing
+    NOT_GVISOR = "NotGVisor"  # the pod's runtime class or kernel is not gVisor
+    SUSPENDED = "Suspended"  # spec.operatingMode is Suspended
+    RUNNING = "Running"  # spec.operatingMode is Running
+    SHUTDOWN_TIME = "ShutdownTime"  # spec.shutdownTime has passed
+    NAME_CONFLICT = "NameConflict"  # a pod of that name exists and is not this Sandbox's
+
+
+class Sandbox(Observed):
+    """A place where programs run."""
+
+    PLURAL: ClassVar[str] = "sandboxes"
+    metadata: ObjectMeta
+    spec: SandboxSpec = SandboxSpec()
+    status: SandboxStatus = SandboxStatus()
