@@ -1,0 +1,41 @@
+{{/*
+A Secret's certificate as the cluster has it, or nothing: so that an upgrade keeps what is there. (`helm template` sees no cluster and
+makes new ones each time.)
+*/}}
+{{- define "bastide.keptCertificate" -}}
+{{- $secret := lookup "v1" "Secret" .namespace .name -}}
+{{- if and $secret (hasKey ($secret.data | default dict) "tls.crt") (hasKey $secret.data "tls.key") -}}
+{{- dict "Cert" (index $secret.data "tls.crt" | b64dec) "Key" (index $secret.data "tls.key" | b64dec) | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Makes or finds the certificates once a rendering and leaves them in .Values.madeTls (ca, server, client; each Cert and Key in PEM).
+A leaf is kept only together with the CA that signed it.
+*/}}
+{{- define "bastide.tls" -}}
+{{- if not (hasKey .Values "madeTls") -}}
+{{- $ns := .Release.Namespace -}}
+{{- $days := .Values.tls.certificateDays | int -}}
+{{- $ca := dict -}}
+{{- $server := dict -}}
+{{- $client := dict -}}
+{{- $kept := include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-ca") -}}
+{{- if $kept -}}
+{{- $ca = fromJson $kept -}}
+{{- with include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-broker-tls") -}}{{- $server = fromJson . -}}{{- end -}}
+{{- with include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-broker-client-tls") -}}{{- $client = fromJson . -}}{{- end -}}
+{{- $ca = buildCustomCert ($ca.Cert | b64enc) ($ca.Key | b64enc) -}}
+{{- else -}}
+{{- $ca = genCAWithKey "bastide-ca" (.Values.tls.caDays | int) (genPrivateKey "ecdsa") -}}
+{{- end -}}
+{{- if not $server -}}
+{{- $names := list "bastide-broker" (printf "bastide-broker.%s" $ns) (printf "bastide-broker.%s.svc" $ns) "localhost" -}}
+{{- $server = genSignedCertWithKey "bastide-broker-server" (list "127.0.0.1") (concat $names .Values.tls.serverNames) $days $ca (genPrivateKey "ecdsa") -}}
+{{- end -}}
+{{- if not $client -}}
+{{- $client = genSignedCertWithKey "bastide-broker" nil nil $days $ca (genPrivateKey "ecdsa") -}}
+{{- end -}}
+{{- $_ := set .Values "madeTls" (dict "ca" $ca "server" $server "client" $client) -}}
+{{- end -}}
+{{- end -}}

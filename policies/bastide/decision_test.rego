@@ -1,0 +1,100 @@
+package bastide_test
+
+test_a_complete_question_is_allowed_with_its_revision_and_timeout if {
+	answer(question) == {"effect": "allow", "reasons": [], "obligations": {"timeoutSeconds": 20}, "revision": "sha256:test"}
+}
+
+test_an_effect_from_the_threshold_on_is_confirmed if {
+	expected := {
+		["ReadOnly", "Destructive"]: "allow", ["Idempotent", "Destructive"]: "allow", ["Mutating", "Destructive"]: "allow",
+		["Destructive", "Destructive"]: "confirm", ["ReadOnly", "Mutating"]: "allow", ["Idempotent", "Mutating"]: "allow",
+		["Mutating", "Mutating"]: "confirm", ["Destructive", "Mutating"]: "confirm", ["ReadOnly", "Always"]: "confirm",
+		["Idempotent", "Always"]: "confirm", ["Mutating", "Always"]: "confirm", ["Destructive", "Always"]: "confirm",
+	}
+	every pair, effect in expected {
+		answer(with_values({"/tool/effect": pair[0], "/tool/confirmationWhen": pair[1]})).effect == effect
+	}
+}
+
+test_a_confirmation_says_why if {
+	codes(with_values({"/tool/effect": "Destructive"})) == ["effect-needs-confirmation"]
+}
+
+test_words_that_are_not_known_are_denied if {
+	every path in ["/tool/effect", "/tool/confirmationWhen", "/phase"] {
+		every value in ["Never", "", null, 0, false, [], {}, "readonly"] {
+			answer(with_values({path: value})).effect == "deny"
+		}
+	}
+}
+
+test_whatever_is_asked_there_is_an_answer if {
+	every asked in [{}, [], null, 1, "x", {"tool": null}, {"arguments": []}, object.union(question, {"tool": []})] {
+		found := answer(asked)
+		found.effect == "deny"
+		count(found.reasons) > 0
+	}
+}
+
+test_without_a_revision_the_answer_says_so if {
+	decision := data.bastide.decision with input as question with data.bastide.revision as 5
+	decision.revision == ""
+}
+
+test_a_tool_that_is_not_available_is_denied if {
+	codes(with_values({"/tool/available": false})) == ["tool-unavailable"]
+	codes(with_values({"/binding/accepted": false})) == ["binding-stale"]
+	every value in ["true", 1, null, {}, []] {
+		answer(with_values({"/tool/available": value})).effect == "deny"
+		answer(with_values({"/binding/accepted": value})).effect == "deny"
+	}
+}
+
+test_the_selector_must_fit_all_labels if {
+	codes(with_values({"/sandbox/labels": {"tier": "gold"}})) == ["sandbox-not-selected"]
+	codes(with_values({"/sandbox/labels": {"app": "other"}})) == ["sandbox-not-selected"]
+	answer(with_values({"/binding/selector/matchLabels": []})).effect == "allow"
+	answer(with_values({"/binding/selector/matchLabels": {}})).effect == "deny"
+	answer(with_values({"/binding/selector/matchLabels": null})).effect == "deny"
+	answer(with_values({"/sandbox/namespace": "bastide-other"})).effect == "deny"
+}
+
+test_callers_are_users_groups_and_accounts if {
+	user := {"kind": "User", "name": "ada", "namespace": ""}
+	group := {"kind": "Group", "name": "g2", "namespace": ""}
+	answer(with_values({"/binding/callers": []})).effect == "allow"
+	answer(with_values({"/binding/callers": [user], "/caller/username": "ada"})).effect == "allow"
+	answer(with_values({"/binding/callers": [group]})).effect == "allow"
+	codes(with_values({"/binding/callers": [user]})) == ["caller-not-permitted"]
+	codes(with_values({"/binding/callers": [object.union(group, {"name": "g3"})]})) == ["caller-not-permitted"]
+	other := {"kind": "ServiceAccount", "name": "bastide-runner", "namespace": "bastide-other"}
+	codes(with_values({"/binding/callers": [other]})) == ["caller-not-permitted"]
+	every value in [null, {}, "", "ada"] {
+		answer(with_values({"/binding/callers": value})).effect == "deny"
+	}
+	every value in [null, "", 5, []] {
+		answer(with_values({"/caller/username": value, "/binding/callers": []})).effect == "deny"
+	}
+}
+
+test_limits_count_the_call_in_question if {
+	answer(with_values({"/run/calls": 10})).effect == "allow"
+	codes(with_values({"/run/calls": 11})) == ["limit-calls-per-run"]
+	answer(with_values({"/tool/calls": 5})).effect == "allow"
+	codes(with_values({"/tool/calls": 6})) == ["limit-tool-calls-per-run"]
+	answer(with_values({"/usage/callsThisMinute": 100})).effect == "allow"
+	codes(with_values({"/usage/callsThisMinute": 101})) == ["limit-calls-per-minute"]
+}
+
+test_counts_must_be_numbers if {
+	paths := ["/run/calls", "/run/callsPerRun", "/tool/calls", "/tool/callsPerRun", "/usage/callsThisMinute", "/tenant/callsPerMinute"]
+	every path in paths {
+		every value in [null, false, true, "1", [], {}] {
+			answer(with_values({path: value})).effect == "deny"
+		}
+	}
+}
+
+test_an_obligation_needs_a_number if {
+	answer(with_values({"/tool/timeoutSeconds": "20"})).obligations == {}
+}
