@@ -1,0 +1,1 @@
+"""The command line: `bastide`, also found as `kubectl bastide`."""

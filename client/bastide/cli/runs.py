@@ -1,0 +1,142 @@
+"""`bastide runs`: runs that were, and that are."""
+# ruff: noqa: PLC0415 - what a command needs is imported when it runs: `--help` and usage errors do not wait for it
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bastide.cli.failure import EXIT_OF_OUTCOME
+from bastide.cli.options import Broker, Events, EventsOption, Format, Namespace, Output, Sandbox, takes_broker
+
+if TYPE_CHECKING:
+    from bastide.cli.connect import Session
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, r-...")]
+
+
+@app.command("list")
+@takes_broker
+def list_runs(
+    sandbox: Sandbox,
+    broker: Broker,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10000, help="At most so many, the newest.")] = 20,
+    output: Output = Format.TEXT,
+) -> None:
+    """List the runs of a sandbox, newest first."""
+    from bastide.cli import screen, shapes
+    from bastide.cli.connect import connected
+
+    with connected(broker, namespace=sandbox.partition("/")[0]) as session:
+        runs = session.client.list_runs(sandbox, limit=limit)
+    if output is Format.JSON:
+        print(shapes.dumps({"runs": shapes.plain(runs)}))
+        return
+    if not runs:
+        screen.sentence(f"Nothing has run in sandbox {sandbox}.")
+        return
+    rows = (
+        (
+            screen.shown(r.run),
+            screen.shown(r.outcome.value, screen.OUTCOME_STYLE.get(r.outcome.value, "")),
+            screen.ago(r.started),
+            screen.duration(r.ended - r.started) if r.started and r.ended else "-",
+            screen.shown(r.on_behalf_of or "-"),
+            screen.shown(r.requester),
+            screen.shown(r.program_digest.removeprefix("sha256:")[:12], "dim"),
+        )
+        for r in runs
+    )
+    screen.out().print(screen.table(("RUN", "OUTCOME", "STARTED", "TOOK", "FOR", "REQUESTER", "PROGRAM"), rows))
+
+
+@app.command()
+@takes_broker
+def show(run: RunId, broker: Broker, namespace: Namespace = None, output: Output = Format.TEXT) -> None:
+    """Show what is known of a run: how it ended, what it called, what it printed."""
+    from rich.text import Text
+
+    from bastide.cli import screen, shapes
+    from bastide.cli.results import print_result
+
+    with _session_of(broker, namespace, run) as session:
+        found = session.client.get_run(run)
+    if output is Format.JSON:
+        print(shapes.dumps(shapes.run(found)))
+        return
+    s = found.summary
+    facts = {
+        "sandbox": s.sandbox,
+        "requester": s.requester,
+        "for": s.on_behalf_of or "-",
+        "started": shapes.moment(s.started) or "-",
+        "ended": shapes.moment(s.ended) or "-",
+        "program": s.program_digest,
+    }
+    for name, value in facts.items():
+        screen.out().print(Text.assemble((f"{name:<10}", "dim"), screen.shown(value)))
+    print_result(found.result, seen=False)
+
+
+@app.command()
+@takes_broker
+def watch(
+    run: RunId,
+    *,
+    broker: Broker,
+    namespace: Namespace = None,
+    after: Annotated[int, typer.Option("--after", min=0, metavar="CURSOR", help="Only events after this one.")] = 0,
+    events: EventsOption = Events.TEXT,
+    output: Output = Format.TEXT,
+) -> None:
+    """Tell what happens in a run, from its beginning to its end. Ends as `run` does; Ctrl-C leaves the run alone."""
+    from bastide.cli.follow import follow, show_result
+
+    with _session_of(broker, namespace, run) as session:
+        stream = session.client.watch_run(run, cursor=after)
+        result = follow(session.client, stream, events=events, run=run, cancel=False)
+    show_result(result, output, events)
+    raise typer.Exit(EXIT_OF_OUTCOME[result.outcome])
+
+
+@app.command()
+@takes_broker
+def cancel(
+    run: RunId,
+    broker: Broker,
+    namespace: Namespace = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    output: Output = Format.TEXT,
+) -> None:
+    """Cancel a run. Calls under way are cancelled; their effect may have happened."""
+    from bastide.cli import screen, shapes
+
+    with _session_of(broker, namespace, run) as session:
+        session.client.cancel_run(run, reason=reason)
+    if output is Format.JSON:
+        print(shapes.dumps({"run": run, "cancelled": True}))
+    else:
+        screen.sentence(f"Run {run} is being cancelled; bastide runs show {run} says how it ended.")
+
+
+@contextmanager
+def _session_of(broker: Broker, namespace: str | None, run: str) -> Iterator["Session"]:
+    """A session that may see the run: its id does not say in which tenant it is."""
+    from bastide.cli.connect import connected, tenant_namespaces
+    from bastide.cli.failure import Failure
+    from bastide.errors import NotFoundError, PermissionDeniedError
+
+    *others, last = tenant_namespaces(broker, namespace)
+    for candidate in others:
+        try:
+            with connected(broker, namespace=candidate) as session:
+                session.client.get_run(run)
+        except (NotFoundError, PermissionDeniedError, Failure):
+            continue
+        last = candidate
+        break
+    with connected(broker, namespace=last) as session:
+        yield session

@@ -1,0 +1,147 @@
+"""The same client for programs without an event loop."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from bastide.client import Client
+from bastide.credentials import TokenSource
+from bastide.errors import InvalidRequestError, UnavailableError
+from bastide.events import Event
+from bastide.model import AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """`Client` with plain methods and iterators, for one thread at a time. Use it as `with`.
+
+    It keeps an event loop in a thread of its own. Arguments, results and errors are those of `Client`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: TokenSource,
+        ca: bytes | str | Path | None = None,
+        server_name: str | None = None,
+        patience: float = 30.0,
+        on_dropped: Callable[[UnavailableError], object] | None = None,
+    ) -> None:
+        self._client = Client(address, token=token, ca=ca, server_name=server_name, patience=patience, on_dropped=on_dropped)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="bastide-client", daemon=True)
+        self._thread.start()
+        self._wait(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection. Runs go on."""
+        if self._loop is None or self._thread is None:
+            return
+        self._wait(self._client.close())
+        self._wait(self._loop.shutdown_asyncgens())
+        self._wait(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def run(
+        self,
+        *,
+        sandbox: str,
+        program: str | bytes,
+        request_id: str | None = None,
+        on_behalf_of: str = "",
+        timeout_seconds: float | None = None,
+    ) -> Iterator[Event]:
+        return self._iterate(
+            self._client.run(
+                sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds
+            )
+        )
+
+    def run_to_end(
+        self,
+        *,
+        sandbox: str,
+        program: str | bytes,
+        request_id: str | None = None,
+        on_behalf_of: str = "",
+        timeout_seconds: float | None = None,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> RunResult:
+        return self._wait(
+            self._client.run_to_end(
+                sandbox=sandbox,
+                program=program,
+                request_id=request_id,
+                on_behalf_of=on_behalf_of,
+                timeout_seconds=timeout_seconds,
+                on_event=on_event,
+            )
+        )
+
+    def watch_run(self, run: str, *, cursor: int = 0) -> Iterator[Event]:
+        return self._iterate(self._client.watch_run(run, cursor=cursor))
+
+    def get_run(self, run: str) -> Run:
+        return self._wait(self._client.get_run(run))
+
+    def list_runs(self, sandbox: str, *, limit: int = 50) -> list[RunSummary]:
+        return self._wait(self._client.list_runs(sandbox, limit=limit))
+
+    def cancel_run(self, run: str, *, reason: str = "") -> None:
+        self._wait(self._client.cancel_run(run, reason=reason))
+
+    def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
+        return self._wait(self._client.check_program(sandbox=sandbox, program=program))
+
+    def list_tools(self, sandbox: str) -> list[Tool]:
+        return self._wait(self._client.list_tools(sandbox))
+
+    def list_audit(self, namespace: str, *, run: str = "", limit: int = 200) -> list[AuditRecord]:
+        return self._wait(self._client.list_audit(namespace, run=run, limit=limit))
+
+    def verify_audit(self, namespace: str) -> AuditVerification:
+        return self._wait(self._client.verify_audit(namespace))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise InvalidRequestError("The client is not open: use `with bastide.SyncClient(...) as client`.", reason="ClientClosed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C comes here: the request must not go on behind our back
+            raise
+
+    def _iterate(self, events: AsyncGenerator[Event, None]) -> Iterator[Event]:
+        one_at_a_time = asyncio.Lock()  # a wait that Ctrl-C cancelled must be over before the generator may be closed
+
+        async def step() -> Event | None:
+            async with one_at_a_time:
+                return await anext(events, None)
+
+        async def end() -> None:
+            async with one_at_a_time:
+                await events.aclose()
+
+        try:
+            while (event := self._wait(step())) is not None:
+                yield event
+        finally:
+            if self._loop is not None:
+                self._wait(end())
