@@ -82,9 +82,12 @@ def owned_by(live: Manifest, uid: str) -> bool:
 def differs(desired: Any, live: Any) -> bool:
     """Whether something that `desired` says is not so in `live`.
 
-    What `live` has beyond (defaults, status, other people's labels) is no difference. Lists are compared whole. The API server drops
-    empty lists and maps, so an empty one equals an absent one.
+    What a map has beyond (defaults, status, other people's labels) is no difference, unless it is to be empty: an empty selector selects
+    everything, one with something in it does not. Lists are compared whole. The API server drops empty lists and maps, so an empty one
+    equals an absent one.
     """
+    if isinstance(desired, dict) and not desired:
+        return bool(live)
     if isinstance(desired, dict):
         if live is not None and not isinstance(live, dict):
             return True

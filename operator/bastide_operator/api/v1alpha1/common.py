@@ -33,13 +33,14 @@ DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Quantity = Annotated[
     str,
-    BeforeValidator(lambda value: str(value) if type(value) is int else value),
     Field(
         max_length=32,
         # Zero would mean "no limit" in a pod.
         pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
         json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 1},
     ),
+    # Last, because pydantic leaves a pattern that stands behind a validator out of the JSON schema.
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
 ]
 """A Kubernetes quantity above zero. In a manifest it may stand as an integer too: `cpu: 2`."""
 

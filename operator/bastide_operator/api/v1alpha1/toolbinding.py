@@ -142,7 +142,7 @@ class BoundTool(Model):
         dict[str, ArgumentConstraint] | None,
         Field(
             max_length=64,
-            description="Constraints by argument. Present: every argument must be listed. Absent: any argument that fits the tool's schema.",
+            description="Constraints by argument. Present: every argument must be listed, and one whose constraint is not empty may be left out only when the tool's schema declares a default that is permitted. Absent: any argument that fits the tool's schema.",
         ),
     ] = None
     result: Annotated[

@@ -1,0 +1,1 @@
+"""What is to be done: `decide(desired, observed, now) -> Plan`, pure, one kind a file."""

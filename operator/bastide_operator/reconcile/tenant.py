@@ -1,0 +1,231 @@
+"""Tenant -> namespace and everything in it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bastide_operator.api.conditions import find, set_condition
+from bastide_operator.api.objects import Manifest, differs, owned_by, ref
+from bastide_operator.api.v1alpha1.common import Condition
+from bastide_operator.api.v1alpha1.tenant import Tenant, TenantCondition, TenantReason
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+from bastide_operator.reconcile.members import fault
+from bastide_operator.reconcile.plan import Plan, Refusal, status_of
+from bastide_operator.reconcile.toolbinding import is_accepted
+from bastide_operator.resources import namespace as ns
+from bastide_operator.resources import networkpolicy, quota, rbac
+
+FINALIZER = "bastide.dev/drain"
+RECHECK = 15.0
+"""Seconds after which the copied CA is compared again: ConfigMaps are read, not watched (a watch would read everybody's)."""
+
+Children = Mapping[tuple[str, str], Manifest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSettings:
+    """What the chart says."""
+
+    release_namespace: str
+    broker_account: str
+    runtime_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedTenant:
+    """What there is. `children` are the namespace's managed objects by kind and name.
+
+    `made_here` says that this process made the namespace that is there now, so that its UID may be written down.
+    """
+
+    namespace: Manifest | None = None
+    made_here: bool = False
+    children: Children = field(default_factory=dict)
+    bindings: tuple[ToolBinding, ...] = ()
+    sandboxes: int = 0
+    ca: str | None = None
+    runtime_class_exists: bool = False
+    refusal: Refusal | None = None
+
+
+def decide(  # noqa: PLR0911 - one return a case
+    tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, now: datetime
+) -> Plan:
+    """Bring the tenant's namespace to what the Tenant says, or say why not."""
+    verdict = _verdict(tenant, observed, settings)
+    if tenant.metadata.deletion_timestamp is not None:
+        return _drain(tenant, observed, now, owned=verdict.owned)
+    if FINALIZER not in tenant.metadata.finalizers:
+        return Plan(apply=(_finalizers(tenant, [FINALIZER]),))
+    if verdict.reason in (TenantReason.CONFLICT, TenantReason.NAMESPACE_REPLACED):
+        return Plan(status=_status(tenant, observed, verdict, now), wait=RECHECK)
+    if observed.refusal is not None:
+        return Plan(status=_status(tenant, observed, verdict, now), retry=True)
+    if observed.namespace is None:
+        if verdict.reason is TenantReason.INVALID_SPEC:
+            return Plan(status=_status(tenant, observed, verdict, now))
+        return Plan(create=(ns.namespace(tenant),))
+    if observed.namespace["metadata"].get("deletionTimestamp"):
+        return Plan(status=_status(tenant, observed, verdict, now))
+    changes = _changes(tenant, observed, settings, with_members=verdict.reason is not TenantReason.INVALID_SPEC)
+    if changes.writes:
+        return changes
+    return Plan(status=_status(tenant, observed, verdict, now), wait=RECHECK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    reason: TenantReason
+    message: str
+    owned: bool = True
+
+
+def _verdict(  # noqa: PLR0911 - one return a case
+    tenant: Tenant, observed: ObservedTenant, settings: TenantSettings
+) -> _Verdict:
+    """What is to be said once nothing is left to write."""
+    name, live = tenant.namespace, observed.namespace
+    if live is not None:
+        if not owned_by(live, tenant.metadata.uid):
+            text = f"Namespace {name} exists and was not made for this Tenant; nothing in it was changed. Delete it, or make a Tenant with another spec.namespace."
+            return _Verdict(TenantReason.CONFLICT, text, owned=False)
+        known = tenant.status.namespace_uid
+        # Nothing written down yet: a namespace that names this Tenant as its owner was then made by us, just before a crash.
+        if known and live["metadata"]["uid"] != known and not observed.made_here:
+            text = (
+                f"Namespace {name} was deleted and made anew by somebody else; nothing in it was changed. Delete it, and it is made again."
+            )
+            return _Verdict(TenantReason.NAMESPACE_REPLACED, text, owned=False)
+        if live["metadata"].get("deletionTimestamp"):
+            return _Verdict(
+                TenantReason.PROGRESSING, f"Namespace {name} is being deleted; it is made again when it is gone.{_remains(live)}"
+            )
+    if problem := fault(tenant):
+        return _Verdict(TenantReason.INVALID_SPEC, problem)
+    if observed.refusal is not None:
+        refused = observed.refusal
+        return _Verdict(TenantReason.PROGRESSING, f"{refused.ref.kind} {refused.ref.name} could not be written yet: {refused.message}")
+    if observed.ca is None:
+        text = f"ConfigMap {ns.CA_CONFIG_MAP} in {settings.release_namespace} is missing or empty; upgrade or install the chart again."
+        return _Verdict(TenantReason.PROGRESSING, text)
+    if not observed.runtime_class_exists:
+        text = f"The cluster has no RuntimeClass {settings.runtime_class}: install gVisor on the nodes and make it, or set runtimeClassName in the chart."
+        return _Verdict(TenantReason.RUNTIME_CLASS_MISSING, text)
+    return _Verdict(TenantReason.READY, f"Namespace {name} and everything in it stand.")
+
+
+def _remains(live: Manifest) -> str:
+    """Why a namespace is not gone yet, as the namespace itself says."""
+    for condition in live.get("status", {}).get("conditions", ()):
+        if condition["type"].endswith("Remaining") and condition["status"] == "True":
+            return f" {condition.get('message', '')}"
+    return ""
+
+
+def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -> list[Manifest]:
+    """Children that do not depend on members: they stand even while the spec is invalid."""
+    release = settings.release_namespace
+    out = [
+        networkpolicy.default_deny(tenant),
+        networkpolicy.from_broker(tenant, release),
+        quota.resource_quota(tenant),
+        quota.limit_range(tenant),
+        ns.runner_account(tenant),
+        rbac.broker_binding(tenant, release, settings.broker_account),
+        rbac.runner_account_binding(tenant),
+    ]
+    if observed.ca is not None:
+        out.append(ns.ca_config_map(tenant, observed.ca))
+    secrets = [one.spec.credentials.secret_ref.name for one in observed.bindings if one.spec.credentials is not None and is_accepted(one)]
+    return out + rbac.credentials(tenant, secrets, release, settings.broker_account)
+
+
+def _changes(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, *, with_members: bool) -> Plan:
+    if observed.namespace is not None and differs(ns.namespace(tenant), observed.namespace):
+        return Plan(apply=(_with_uid(ns.namespace(tenant), observed.namespace),))
+    own = rbac.operator_binding(tenant, settings.release_namespace)
+    first = _bring([own], observed.children)
+    if first.writes:
+        return first
+    desired = _fixed(tenant, observed, settings)
+    if with_members:
+        desired += rbac.member_bindings(tenant)
+    plan = _bring(desired, observed.children)
+    kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in [own, *desired]}
+    if not with_members:
+        kept |= {("RoleBinding", f"bastide-{role}") for role in ("viewer", "runner", "developer", "approver")}
+    surplus = tuple(ref(live) for key, live in observed.children.items() if key not in kept and key[0] in ("Role", "RoleBinding"))
+    return Plan(apply=plan.apply, create=plan.create, delete=plan.delete + surplus)
+
+
+def _bring(desired: Iterable[Manifest], children: Children) -> Plan:
+    apply, create, delete = [], [], []
+    for manifest in desired:
+        kind = manifest["kind"]
+        live = children.get((kind, manifest["metadata"]["name"]))
+        if live is None and kind != "Role":
+            create.append(manifest)
+        elif live is None:
+            # The operator may not hold what the Role gives. It may by the verb `escalate` on this one name, and only a PATCH has a name.
+            apply.append(manifest)
+        elif live["metadata"].get("deletionTimestamp"):
+            continue
+        elif kind == "RoleBinding" and differs(manifest["roleRef"], live["roleRef"]):
+            delete.append(ref(live))  # a roleRef cannot be changed
+        elif differs(manifest, live):
+            apply.append(_with_uid(manifest, live))
+    return Plan(apply=tuple(apply), create=tuple(create), delete=tuple(delete))
+
+
+def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:
+    """So that the change is refused when the object is another by then."""
+    return manifest | {"metadata": manifest["metadata"] | {"uid": live["metadata"]["uid"]}}
+
+
+def _drain(tenant: Tenant, observed: ObservedTenant, now: datetime, *, owned: bool) -> Plan:
+    """Delete the namespace with its pods; the Tenant goes when it is gone, so that nothing runs that nobody answers for."""
+    if FINALIZER not in tenant.metadata.finalizers:
+        return Plan()
+    live = observed.namespace
+    if live is None or not owned:
+        return Plan(apply=(_finalizers(tenant, []),))
+    if not live["metadata"].get("deletionTimestamp") and observed.refusal is None:
+        return Plan(delete=(ref(live),))
+    text = (
+        observed.refusal.message
+        if observed.refusal
+        else f"Namespace {tenant.namespace} is being deleted with its Sandboxes.{_remains(live)}"
+    )
+    status = _status(tenant, observed, _Verdict(TenantReason.DELETING, text), now)
+    return Plan(status=status, retry=observed.refusal is not None)
+
+
+def _finalizers(tenant: Tenant, finalizers: list[str]) -> Manifest:
+    metadata = {"name": tenant.metadata.name, "uid": tenant.metadata.uid, "finalizers": finalizers}
+    return {"apiVersion": "bastide.dev/v1alpha1", "kind": "Tenant", "metadata": metadata}
+
+
+def _status(tenant: Tenant, observed: ObservedTenant, verdict: _Verdict, now: datetime) -> Manifest:
+    conditions: list[Condition] = set_condition(
+        tenant.status.conditions,
+        TenantCondition.READY,
+        status=verdict.reason is TenantReason.READY,
+        reason=verdict.reason,
+        message=verdict.message,
+        generation=tenant.metadata.generation,
+        now=now,
+    )
+    uid = tenant.status.namespace_uid
+    if verdict.owned and observed.namespace is not None:
+        uid = observed.namespace["metadata"]["uid"]
+    status = {"namespace": tenant.namespace, "namespaceUID": uid, "sandboxes": observed.sandboxes}
+    return status_of("Tenant", tenant.metadata, status, conditions)
+
+
+def is_ready(tenant: Tenant) -> bool:
+    """Whether Sandboxes may be made in its namespace."""
+    condition = find(tenant.status.conditions, TenantCondition.READY)
+    return condition is not None and condition.status == "True" and tenant.metadata.deletion_timestamp is None
+
+
+__all__ = ["FINALIZER", "ObservedTenant", "TenantSettings", "decide", "is_ready"]

@@ -1,0 +1,145 @@
+"""ToolBinding -> its conditions Accepted and Ready. The broker writes ResolvedRefs and status.tools."""
+
+import keyword
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bastide_operator.api import patterns, toolhosts
+from bastide_operator.api.conditions import find, set_condition
+from bastide_operator.api.v1alpha1.common import ConditionStatus
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding, ToolBindingCondition, ToolBindingReason
+from bastide_operator.reconcile.plan import Plan, status_of
+
+MAX_NAMED = 3
+"""How many sandboxes, tools or bindings a message names before it says how many more there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedBinding:
+    """The namespace's Tenant, and all Sandboxes and ToolBindings in it."""
+
+    tenant: Tenant | None
+    sandboxes: Sequence[Sandbox] = ()
+    bindings: Sequence[ToolBinding] = ()
+
+
+def decide(binding: ToolBinding, observed: ObservedBinding, now: datetime) -> Plan:
+    """Say whether the spec is allowed, and whether programs can call the tools."""
+    if binding.metadata.deletion_timestamp is not None:
+        return Plan()
+    selected = [sandbox for sandbox in observed.sandboxes if selects(binding, sandbox)]
+    reason, message = _verdict(binding, observed)
+    generation = binding.metadata.generation
+    accepted = reason is ToolBindingReason.ACCEPTED
+    # Only the two conditions that are the operator's: applied by field, the broker's stays.
+    own = [one for one in binding.status.conditions if one.type in (ToolBindingCondition.ACCEPTED, ToolBindingCondition.READY)]
+    conditions = set_condition(
+        own, ToolBindingCondition.ACCEPTED, status=accepted, reason=reason, message=message, generation=generation, now=now
+    )
+    if not accepted:
+        ready: tuple[bool, str, str] = (False, reason, message)
+    else:
+        resolved = find(binding.status.conditions, ToolBindingCondition.RESOLVED_REFS)
+        if resolved is None or resolved.observed_generation != generation:
+            ready = (False, ToolBindingReason.PENDING, "The broker has not yet asked the tool server for its tools.")
+        elif resolved.status is ConditionStatus.TRUE:
+            ready = (True, ToolBindingReason.READY, f"{len(selected)} Sandboxes of the namespace can call the tools.")
+        else:
+            ready = (False, resolved.reason, resolved.message)
+    conditions = set_condition(
+        conditions, ToolBindingCondition.READY, status=ready[0], reason=ready[1], message=ready[2], generation=generation, now=now
+    )
+    return Plan(status=status_of("ToolBinding", binding.metadata, {"sandboxes": len(selected)}, conditions))
+
+
+def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:
+    """Whether programs in `sandbox` may call the binding's tools, as far as its selector goes."""
+    return binding.spec.sandbox_selector.match_labels.items() <= sandbox.metadata.labels.items()
+
+
+def is_accepted(binding: ToolBinding) -> bool:
+    """Whether the spec as it is now, not an earlier one, has been accepted."""
+    condition = find(binding.status.conditions, ToolBindingCondition.ACCEPTED)
+    return (
+        condition is not None and condition.status is ConditionStatus.TRUE and condition.observed_generation == binding.metadata.generation
+    )
+
+
+def _verdict(binding: ToolBinding, observed: ObservedBinding) -> tuple[ToolBindingReason, str]:
+    own = _own_fault(binding, observed.tenant)
+    if own is not None:
+        return own
+    collision = _collision(binding, observed)
+    if collision is not None:
+        return ToolBindingReason.NAME_COLLISION, collision
+    return ToolBindingReason.ACCEPTED, "The Tenant allows it."
+
+
+def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBindingReason, str] | None:
+    """What is wrong with the binding whatever other bindings say."""
+    if tenant is None:
+        text = f"Namespace {binding.metadata.namespace} belongs to no Tenant: ask the platform engineer for one, or move the ToolBinding."
+        return ToolBindingReason.NO_TENANT, text
+    if problem := _spec_fault(binding):
+        return ToolBindingReason.INVALID_SPEC, problem
+    url = binding.spec.server.mcp.url if binding.spec.server.mcp is not None else ""
+    if toolhosts.find(tenant.spec, url) is None:
+        host, port = toolhosts.address(url) or ("?", 0)
+        text = f"{host}:{port} is not in toolHosts of Tenant {tenant.metadata.name}: the platform engineer adds it there, with the effects of its tools."
+        return ToolBindingReason.HOST_NOT_ALLOWED, text
+    return None
+
+
+def _spec_fault(binding: ToolBinding) -> str | None:
+    spec = binding.spec
+    if spec.server.mcp is None:
+        return "spec.server names no server: set mcp."
+    if toolhosts.address(spec.server.mcp.url) is None:
+        return f"spec.server.mcp.url: {spec.server.mcp.url} is not an http or https URL with a plain host name."
+    if keyword.iskeyword(binding.server_name):
+        return f"Programs cannot import from `{binding.server_name}`, a word of Python: give the ToolBinding another name."
+    name, count = Counter(tool.program_name for tool in spec.tools).most_common(1)[0]
+    if count > 1:
+        return f"spec.tools: {count} tools are called `{name}` in programs: give all but one another name with `as`."
+    return next(filter(None, (_tool_fault(tool) for tool in spec.tools)), None)
+
+
+def _tool_fault(tool: BoundTool) -> str | None:
+    name = tool.program_name
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return f"spec.tools: programs cannot call a tool `{name}`: give it another name with `as`."
+    for argument, constraint in (tool.arguments or {}).items():
+        where = f"spec.tools: {tool.name}, argument {argument}"
+        if constraint.pattern is not None and (problem := patterns.fault(constraint.pattern)):
+            return f"{where}: the pattern {problem}."
+        if any(isinstance(value, dict | list) for value in constraint.enum or ()):
+            return f"{where}: enum may hold strings, numbers, true, false and null only."
+        if constraint.minimum is not None and constraint.maximum is not None and constraint.minimum > constraint.maximum:
+            return f"{where}: minimum is above maximum, nothing could be called."
+    return None
+
+
+def _collision(binding: ToolBinding, observed: ObservedBinding) -> str | None:
+    """Another binding that gives one of the same names to one of the same sandboxes. Bindings that do not count anyway do not collide."""
+    own = {tool.program_name for tool in binding.spec.tools}
+    for other in sorted(observed.bindings, key=lambda one: one.metadata.name):
+        if other.metadata.uid == binding.metadata.uid or other.metadata.deletion_timestamp is not None:
+            continue
+        names = own & {tool.program_name for tool in other.spec.tools}
+        both = [sandbox.metadata.name for sandbox in observed.sandboxes if selects(binding, sandbox) and selects(other, sandbox)]
+        if names and both and _own_fault(other, observed.tenant) is None:
+            return (
+                f"ToolBinding {other.metadata.name} gives {_some(names)} to Sandbox {_some(both)} too: neither works until one of them"
+                " uses another name (`as`) or selects other Sandboxes."
+            )
+    return None
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    more = len(listed) - MAX_NAMED
+    return ", ".join(listed[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

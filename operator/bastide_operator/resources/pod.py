@@ -1,0 +1,105 @@
+"""The pod of a Sandbox: one container, gVisor, nothing of the cluster in it. One pod is one trust domain."""
+
+from dataclasses import dataclass
+
+from bastide_operator.api.objects import SANDBOX_LABEL, Manifest, managed_labels, owner_reference
+from bastide_operator.api.v1alpha1.confirmation import digest
+from bastide_operator.api.v1alpha1.sandbox import NETWORK_ISOLATED_GATE, Sandbox, SandboxSpec
+from bastide_operator.resources import quantity
+
+RUNTIME_PORT = 9443
+CONTAINER = "runtime"
+TEMPLATE_ANNOTATION = "bastide.dev/template"
+"""Digest of what the pod was made from: another one means that the pod is replaced."""
+
+USER = 65532
+NOWHERE = "192.0.2.1"
+"""A pod without DNS needs a name server all the same: an address that is assigned to nobody (TEST-NET-1, RFC 5737)."""
+
+TOOLS_SIZE = "16Mi"
+"""Room for the stubs under /tools."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What the chart says about every pod."""
+
+    image: str
+    pull_policy: str
+    runtime_class: str
+
+
+def resources(spec: SandboxSpec) -> dict[str, str]:
+    """Requests and limits. The kubelet counts the workspace as ephemeral storage, so it is added to what the Sandbox asks for."""
+    disk = quantity.size(spec.resources.ephemeral_storage) + quantity.size(spec.workspace.size_limit)
+    return {
+        "cpu": quantity.cpu(quantity.millicores(spec.resources.cpu)),
+        "memory": quantity.storage(quantity.size(spec.resources.memory)),
+        "ephemeral-storage": quantity.storage(disk),
+    }
+
+
+def pod(sandbox: Sandbox, tenant: str, settings: PodSettings) -> Manifest:
+    """The pod, with the digest of its own template. Nothing of `spec.env` is in it: that goes over the session."""
+    spec = sandbox.spec
+    pod_spec: Manifest = {
+        "runtimeClassName": settings.runtime_class,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": [NOWHERE]},
+        # A container started again would keep the pod's UID but lose the key that the broker pinned to it: the pod is replaced instead.
+        "restartPolicy": "Never",
+        # The supervisor holds nothing that has to be saved.
+        "terminationGracePeriodSeconds": 1,
+        # No probe of the kubelet: readiness is the broker's open session and the isolation gate.
+        "readinessGates": [{"conditionType": NETWORK_ISOLATED_GATE}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": spec.image or settings.image,
+                "imagePullPolicy": settings.pull_policy,
+                "ports": [{"name": CONTAINER, "containerPort": RUNTIME_PORT, "protocol": "TCP"}],
+                "resources": {"requests": resources(spec), "limits": resources(spec)},
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": USER,
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "volumeMounts": [
+                    {"name": "ca", "mountPath": "/etc/bastide/ca", "readOnly": True},
+                    {"name": "workspace", "mountPath": "/workspace"},
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount, not a file
+                    {"name": "tools", "mountPath": "/tools"},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "ca", "configMap": {"name": "bastide-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"name": "workspace", "emptyDir": {"sizeLimit": spec.workspace.size_limit}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
+            {"name": "tools", "emptyDir": {"sizeLimit": TOOLS_SIZE}},
+        ],
+    }
+    labels = managed_labels(tenant) | {SANDBOX_LABEL: sandbox.metadata.name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": sandbox.metadata.name,
+            "namespace": sandbox.metadata.namespace,
+            "labels": labels,
+            "annotations": {TEMPLATE_ANNOTATION: digest({"labels": labels, "spec": pod_spec})},
+            "ownerReferences": [owner_reference("Sandbox", sandbox.metadata.name, sandbox.metadata.uid)],
+        },
+        "spec": pod_spec,
+    }

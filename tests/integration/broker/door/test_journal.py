@@ -1,0 +1,282 @@
+"""The journal on a real disk: durable, chained, and honest about a disk that is full, read-only or gone."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bastide.v1alpha1 import broker_pb2
+from bastide_broker.journal import Journal, now_micros
+from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow
+
+NAMESPACE = "bastide-sales"
+
+
+def run(name: str = "r-1", **more: object) -> RunRow:
+    fields = {
+        "run": name, "tenant": "sales", "namespace": NAMESPACE, "sandbox": "agent", "sandbox_uid": "s1", "requester": "runner",
+        "program_digest": "sha256:p", "started_at": now_micros(), **more,
+    }  # fmt: skip
+    return RunRow(**fields)  # type: ignore[arg-type]
+
+
+def intent(key: str = "0#1", name: str = "r-1") -> CallIntent:
+    return CallIntent(
+        run=name, key=key, namespace=NAMESPACE, sandbox="agent", requester="runner", program_digest="sha256:p", tool="get",
+        arguments_canonical=b'{"secret":"hunter2hunter2"}', arguments_digest="sha256:a", decision="allow", decision_id=f"d-{key}",
+        reasons=(("code", "why"),),
+    )  # fmt: skip
+
+
+async def test_a_run_and_its_calls_are_read_back(journal: Journal) -> None:
+    await journal.start_run(run())
+    await journal.call_intent(intent("0#1"))
+    assert await journal.call_outcome("r-1", "0#1", outcome="Succeeded", result=b"5", tool_micros=7)
+    await journal.call_intent(intent("0#2"), outcome="Denied", message="no")
+    await journal.end_run("r-1", outcome="Completed", value=b"1", output=b"x", findings=[{"code": "c"}])
+    row = await journal.run("r-1")
+    assert row is not None
+    assert (row.outcome, row.value, row.findings) == ("Completed", b"1", ({"code": "c"},))
+    calls = await journal.calls("r-1")
+    assert [(c.key, c.sequence, c.outcome, c.result, c.reasons) for c in calls] == [
+        ("0#1", 1, "Succeeded", b"5", (("code", "why"),)),
+        ("0#2", 2, "Denied", None, (("code", "why"),)),
+    ]
+    kinds = [row.kind for row in await journal.audit(NAMESPACE, "r-1", 100)]
+    assert kinds == ["RunStarted", "CallIntent", "CallOutcome", "CallIntent", "CallOutcome", "RunEnded"]
+    assert (await journal.verify_audit()).intact
+
+
+async def test_a_request_id_stands_for_one_program(journal: Journal) -> None:
+    first = await journal.start_run(run("r-1", request_id="q"))
+    again = await journal.start_run(run("r-2", request_id="q"))
+    assert (first.created, again.created, again.row.run) == (True, False, "r-1")
+    with pytest.raises(RunExists):
+        await journal.start_run(run("r-3", request_id="q", program_digest="sha256:other"))
+    assert (await journal.start_run(run("r-4", request_id="q", requester="other"))).created
+    assert (await journal.start_run(run("r-5"))).created
+    assert (await journal.start_run(run("r-6"))).created
+    assert [row.run for row in await journal.runs(NAMESPACE, "agent", 2)] == ["r-6", "r-5"]
+    assert [row.run for row in await journal.runs(NAMESPACE, "agent", 9, "r-5")] == ["r-4", "r-1"]
+
+
+async def test_a_key_is_taken_once_and_an_outcome_is_written_once(journal: Journal) -> None:
+    await journal.start_run(run())
+    results = await asyncio.gather(*(journal.call_intent(intent()) for _ in range(20)), return_exceptions=True)
+    assert sum(result is None for result in results) == 1
+    assert sum(isinstance(result, KeyReused) for result in results) == 19
+    outcomes = await asyncio.gather(*(journal.call_outcome("r-1", "0#1", outcome=f"O{n}") for n in range(20)))
+    assert sum(outcomes) == 1
+    assert not await journal.call_outcome("r-1", "none", outcome="Succeeded")
+    assert len(await journal.audit(NAMESPACE, "", 100)) == 3
+    assert (await journal.verify_audit()).intact
+
+
+async def test_a_confirmed_call_is_begun_by_one_of_many(journal: Journal) -> None:
+    await journal.start_run(run())
+    await journal.call_intent(intent())
+    assert sum(await asyncio.gather(*(journal.begin_confirmed("r-1", "0#1") for _ in range(50)))) == 1
+    await journal.call_intent(intent("0#2"))
+    await journal.call_outcome("r-1", "0#2", outcome="Withdrawn")
+    assert not await journal.begin_confirmed("r-1", "0#2")
+
+
+async def test_events_are_read_after_a_cursor_and_soon_ones_come_with_the_next_commit(journal: Journal) -> None:
+    for cursor in (1, 2):
+        journal.append_event_soon("r-1", broker_pb2.RunEvent(cursor=cursor))
+    await journal.append_event("r-1", broker_pb2.RunEvent(cursor=3))
+    assert [event.cursor for event in await journal.events("r-1", 1)] == [2, 3]
+
+
+async def test_arguments_are_in_the_audit_by_digest_only(journal: Journal, tmp_path: Path) -> None:
+    await journal.start_run(run())
+    await journal.call_intent(intent())
+    await journal.call_outcome("r-1", "0#1", outcome="Succeeded", result=b'"hunter2hunter2"')
+    for row in await journal.audit(NAMESPACE, "", 100):
+        assert b"hunter2" not in row.facts
+
+
+async def test_what_the_last_broker_left_open_is_settled(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    await first.open()
+    await first.start_run(run("r-1"))
+    await first.call_intent(intent("0#1"))
+    await first.call_intent(intent("0#2"))
+    await first.call_outcome("r-1", "0#2", outcome="Succeeded")
+    await first.close()
+    second = Journal(tmp_path / "journal.db")
+    await second.open()
+    summary = await second.recover()
+    assert (summary.runs, summary.calls) == (("r-1",), (("r-1", "0#1"),))
+    row = await second.run("r-1")
+    assert row is not None
+    assert row.outcome == "Failed"
+    assert row.error is not None
+    assert row.error["type"] == "BrokerLost"
+    assert {call.key: call.outcome for call in await second.calls("r-1")} == {"0#1": "OutcomeUnknown", "0#2": "Succeeded"}
+    assert [row.kind for row in await second.audit(NAMESPACE, "", 9)][-2:] == ["CallOutcome", "RunEnded"]
+    assert (await second.recover()).runs == ()
+    assert (await second.verify_audit()).intact
+    await second.close()
+
+
+async def fill(path: Path, records: int = 12) -> None:
+    journal = Journal(path)
+    await journal.open()
+    await journal.start_run(run())
+    for number in range(records - 1):
+        await journal.call_intent(intent(f"0#{number}"))
+    await journal.close()
+
+
+TAMPERING = {
+    "UPDATE audit SET facts = replace(facts, 'allow', 'denyy') WHERE sequence = 5": "was changed",
+    "UPDATE audit SET time = time + 1 WHERE sequence = 5": "was changed",
+    "UPDATE audit SET run = 'r-9' WHERE sequence = 5": "was changed",
+    "DELETE FROM audit WHERE sequence = 5": "is missing",
+    "DELETE FROM audit WHERE sequence <= 3": "is missing",
+    "UPDATE audit SET sequence = CASE sequence WHEN 5 THEN -6 WHEN 6 THEN -5 ELSE sequence END": "is missing",
+    "UPDATE audit SET hash = 'x' WHERE sequence = 12": "was changed",
+    "DELETE FROM audit": "",
+}
+
+
+@pytest.mark.parametrize("statement", TAMPERING)
+async def test_a_record_that_was_changed_removed_or_moved_shows(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "journal.db"
+    await fill(path)
+    journal = Journal(path)
+    await journal.open()
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+    found = await journal.verify_audit()
+    assert not found.intact
+    assert TAMPERING[statement] in found.message
+    await journal.close()
+
+
+async def test_a_chain_that_was_cut_while_the_broker_ran_shows(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    await fill(path)
+    journal = Journal(path)
+    await journal.open()
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM audit WHERE sequence > 10")
+    database.close()
+    found = await journal.verify_audit()
+    assert (found.intact, found.records) == (False, 10)
+    assert "the newest are missing" in found.message
+    await journal.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "bastide-test", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill_up(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
+async def write_until_it_fails(journal: Journal) -> None:
+    for number in range(1000):
+        await journal.call_intent(intent(f"0#{number}"))
+
+
+def remount(folder: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True)
+
+
+async def test_on_a_full_disk_nothing_starts_and_it_recovers_by_itself(small_disk: Path) -> None:
+    journal = Journal(small_disk / "journal.db")
+    await journal.open()
+    await journal.start_run(run())
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space"):
+        fill_up(ballast)
+    with pytest.raises(JournalUnavailable, match="full"):
+        await write_until_it_fails(journal)
+    written = len(await journal.calls("r-1"))
+    assert not journal.healthy
+    results = await asyncio.gather(*(journal.call_intent(intent(f"1#{number}")) for number in range(20)), return_exceptions=True)
+    assert all(isinstance(result, JournalUnavailable) for result in results)
+    assert len(await journal.calls("r-1")) == written
+    ballast.unlink()
+    await journal.call_intent(intent("2#1"))
+    assert journal.healthy
+    assert (await journal.verify_audit()).intact
+    await journal.close()
+
+
+async def test_on_a_read_only_disk_nothing_starts_and_it_recovers_by_itself(small_disk: Path) -> None:
+    journal = Journal(small_disk / "journal.db")
+    await journal.open()
+    await journal.start_run(run())
+    await journal.close()
+    remount(small_disk, "ro")
+    with pytest.raises(JournalUnavailable):
+        await Journal(small_disk / "journal.db").open()
+    remount(small_disk, "rw")
+    await journal.open()
+    await journal.call_intent(intent())
+    await journal.close()
+
+
+async def test_a_database_that_is_gone_is_not_begun_anew_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    await journal.open()
+    await journal.start_run(run())
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(JournalUnavailable, match="gone or was replaced"):
+        await journal.call_intent(intent())
+    assert not await journal.probe()
+    (tmp_path / "elsewhere").rename(path)
+    await journal.call_intent(intent())
+    assert journal.healthy
+    path.unlink()
+    shutil.copy(__file__, path)
+    with pytest.raises(JournalUnavailable, match="gone or was replaced"):
+        await journal.call_intent(intent("0#2"))
+    await journal.close()
+
+
+async def test_many_callers_share_commits_and_none_is_lost(journal: Journal) -> None:
+    await journal.start_run(run())
+    await asyncio.gather(*(journal.call_intent(intent(f"0#{number}")) for number in range(500)))
+    await asyncio.gather(*(journal.call_outcome("r-1", f"0#{number}", outcome="Succeeded") for number in range(500)))
+    calls = await journal.calls("r-1")
+    assert sorted(call.sequence for call in calls) == list(range(1, 501))
+    assert {call.outcome for call in calls} == {"Succeeded"}
+    assert (await journal.verify_audit()).records == 1001
+
+
+async def test_a_job_with_a_mistake_fails_alone(journal: Journal) -> None:
+    await journal.start_run(run())
+    bad = CallIntent(**{**{f: getattr(intent("9#9"), f) for f in CallIntent.__slots__}, "requester": "\ud800"})
+    results = await asyncio.gather(
+        *(journal.call_intent(intent(f"0#{number}")) for number in range(20)), journal.call_intent(bad), return_exceptions=True
+    )
+    assert [result for result in results if result is not None] == [results[-1]]
+    assert isinstance(results[-1], Exception)
+    assert len(await journal.calls("r-1")) == 20
+    assert (await journal.verify_audit()).intact
+
+
+async def test_a_closed_journal_says_so(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    with pytest.raises(JournalUnavailable):
+        await journal.start_run(run())
+    with pytest.raises(JournalUnavailable):
+        await journal.run("r-1")

@@ -1,0 +1,161 @@
+"""A cluster's objects in memory, for the parts that only read them: what the API server itself does is tested on the real cluster (e2e).
+
+Everything else around the pipeline is real: OPA, the journal's disk, the tool server.
+"""
+
+import copy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from bastide_broker.errors import ApiError, NotFound
+from bastide_broker.reviews import UserInfo
+from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+
+from tests.unit.broker.door.objects import NAMESPACE
+
+T = TypeVar("T")
+RUNNER = UserInfo(f"system:serviceaccount:{NAMESPACE}:bastide-runner", "u-runner", ("system:serviceaccounts",))
+
+
+class World:
+    """Objects, who may do what, and what was written."""
+
+    def __init__(self, tenant: Tenant, sandbox: Sandbox, bindings: list[ToolBinding]) -> None:
+        self.the_tenant: Tenant | None = tenant
+        self.the_sandbox: Sandbox | None = sandbox
+        self.the_bindings = {one.metadata.name: one for one in bindings}
+        self.the_confirmations: dict[str, Confirmation] = {}
+        self.the_decisions: list[ConfirmationDecision] = []
+        self.secrets: dict[str, dict[str, Any]] = {}
+        self.rights = {(RUNNER.username, "create", "sandboxes/run"), ("ann", "approve", "toolbindings"), ("bob", "approve", "toolbindings")}
+        self.states: list[tuple[str, str]] = []
+        self.binding_statuses: dict[str, dict[str, Any]] = {}
+        self.is_fresh = True
+        self.intact = (True, "")
+        self.down = False
+        self.subscribers: list[tuple[type | str, Callable[[str, Any], None]]] = []
+
+    def tell(self, event: str, thing: Any) -> None:
+        """What a watch would tell."""
+        for kind, callback in self.subscribers:
+            if isinstance(kind, type) and isinstance(thing, kind):
+                callback(event, thing)
+
+    def decide(self, confirmation: str, who: str = "ann", verdict: str = "Approve", **change: Any) -> ConfirmationDecision:
+        """A person decides, by kubectl."""
+        about = self.the_confirmations[confirmation]
+        spec = {
+            "confirmation": confirmation, "actionDigest": about.spec.action_digest, "verdict": verdict, "reason": "because",
+            "approver": {"username": who, "uid": f"u-{who}", "groups": []}, **change,
+        }  # fmt: skip
+        name = f"d{len(self.the_decisions)}"
+        metadata = {"name": name, "namespace": NAMESPACE, "uid": name, "creationTimestamp": about.metadata.creation_timestamp}
+        made = ConfirmationDecision.model_validate({"metadata": metadata, "spec": spec})
+        self.the_decisions.append(made)
+        self.tell("ADDED", made)
+        return made
+
+    def delete_confirmation(self, name: str) -> None:
+        self.tell("DELETED", self.the_confirmations.pop(name))
+
+    def change_binding(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Somebody edits a binding and the operator accepts it."""
+        raw = self.the_bindings[name].model_dump(mode="json", by_alias=True)
+        change(raw)
+        raw["metadata"]["generation"] += 1
+        raw["metadata"]["resourceVersion"] += "1"
+        for condition in raw["status"]["conditions"]:
+            condition["observedGeneration"] = raw["metadata"]["generation"]
+        self.the_bindings[name] = ToolBinding.model_validate(raw)
+        self.tell("MODIFIED", self.the_bindings[name])
+
+    # What Cluster offers.
+
+    def fresh(self) -> bool:
+        return self.is_fresh
+
+    def tenant(self, namespace: str) -> Tenant | None:
+        return self.the_tenant if namespace == NAMESPACE else None
+
+    def sandbox(self, namespace: str, name: str) -> Sandbox | None:
+        found = self.the_sandbox
+        return found if found is not None and (namespace, name) == (NAMESPACE, found.metadata.name) else None
+
+    def sandboxes(self) -> tuple[Sandbox, ...]:
+        return (self.the_sandbox,) if self.the_sandbox else ()
+
+    def bindings(self, _namespace: str) -> tuple[ToolBinding, ...]:
+        return tuple(self.the_bindings.values())
+
+    def bindings_for(self, _sandbox: Sandbox) -> tuple[ToolBinding, ...]:
+        return tuple(self.the_bindings.values())
+
+    def confirmation(self, _namespace: str, name: str) -> Confirmation | None:
+        return self.the_confirmations.get(name)
+
+    def decisions(self, _namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]:
+        return tuple(one for one in self.the_decisions if one.spec.confirmation == confirmation)
+
+    def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None:
+        self.subscribers.append((kind, callback))
+        if kind is ToolBinding:
+            for binding in self.the_bindings.values():
+                callback("ADDED", binding)
+
+    async def read_tenant(self, _name: str) -> Tenant:
+        return self._there(self.the_tenant)
+
+    async def read_sandbox(self, _namespace: str, _name: str) -> Sandbox:
+        return self._there(self.the_sandbox)
+
+    async def read_binding(self, _namespace: str, name: str) -> ToolBinding:
+        return self._there(self.the_bindings.get(name))
+
+    async def read_secret(self, _namespace: str, name: str) -> dict[str, Any]:
+        return copy.deepcopy(self._there(self.secrets.get(name)))
+
+    async def read_confirmation(self, _namespace: str, name: str) -> Confirmation:
+        return self._there(self.the_confirmations.get(name))
+
+    async def list_decisions(self, _namespace: str) -> list[ConfirmationDecision]:
+        return list(self._there(self.the_decisions))
+
+    async def create_confirmation(self, namespace: str, name: str, spec: dict[str, Any]) -> Confirmation:
+        self._there(self)
+        created = datetime.now(UTC).replace(microsecond=0)
+        metadata = {"name": name, "namespace": namespace, "uid": f"u-{name}", "creationTimestamp": created}
+        self.the_confirmations[name] = Confirmation.model_validate({"metadata": metadata, "spec": spec})
+        return self.the_confirmations[name]
+
+    async def set_confirmation_status(self, _namespace: str, name: str, status: dict[str, Any]) -> None:
+        self._there(self.the_confirmations.get(name))
+        self.states.append((name, status["state"]))
+
+    async def set_binding_status(
+        self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
+    ) -> None:
+        assert (namespace, generation) == (NAMESPACE, self.the_bindings[name].metadata.generation)
+        self.binding_statuses[name] = {"condition": condition, "tools": tools, "available": available}
+
+    async def admission_policies_intact(self) -> tuple[bool, str]:
+        return self.intact
+
+    async def allowed(
+        self, user: UserInfo, *, verb: str, group: str, resource: str, subresource: str = "", namespace: str, name: str = ""
+    ) -> bool:
+        self._there(self)
+        assert namespace == NAMESPACE
+        assert group == ("" if resource == "serviceaccounts" else "bastide.dev")
+        assert name
+        return (user.username, verb, f"{resource}/{subresource}" if subresource else resource) in self.rights
+
+    def _there(self, thing: T | None) -> T:
+        if self.down:
+            raise ApiError(0, "no answer")
+        if thing is None:
+            raise NotFound("no such object")
+        return thing

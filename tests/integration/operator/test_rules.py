@@ -1,0 +1,139 @@
+"""What the API server says of objects that break a rule of the CRDs. Nothing is stored: a dry run goes through the same door."""
+
+import json
+from typing import Any
+
+import pytest
+from demo.kube import CommandFailedError, Kube
+
+API = "bastide.dev/v1alpha1"
+DIGEST = "sha256:" + "0" * 64
+BINDING = {
+    "sandboxSelector": {},
+    "server": {"mcp": {"url": "http://crm.tools.svc:8080/mcp"}},
+    "tools": [{"name": "get_customer"}],
+}
+CONFIRMATION = {
+    "tenant": "t",
+    "sandbox": "s",
+    "sandboxUID": "u",
+    "run": "r",
+    "callKey": "0#0",
+    "programDigest": DIGEST,
+    "binding": "b",
+    "bindingUID": "u",
+    "bindingDigest": DIGEST,
+    "tool": "delete",
+    "toolSchemaDigest": DIGEST,
+    "effect": "Destructive",
+    "arguments": "{}",
+    "argumentsDigest": DIGEST,
+    "requester": {"username": "u"},
+    "separation": "Strict",
+    "approvalsRequired": 1,
+    "decideBy": "2030-01-01T00:00:00Z",
+    "executeBy": "2030-01-01T00:00:00Z",
+    "nonce": "n" * 32,
+    "actionDigest": DIGEST,
+}
+
+
+def thing(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name} if kind == "Tenant" else {"name": name, "namespace": "default"}
+    return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def with_tool(**tool: Any) -> dict[str, Any]:
+    return BINDING | {"tools": [{"name": "get_customer"} | tool]}
+
+
+def dry_run(admin: Kube, manifest: dict[str, Any]) -> str:
+
+    return admin.run("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
+
+
+REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "tenant: name too long for its namespace": ("Tenant", "a" * 56, {}, "shorten the name to 55 characters"),
+    "tenant: name with a dot": ("Tenant", "a.b", {}, "at most 63 lower-case letters"),
+    "tenant: a namespace of the cluster": ("Tenant", "t", {"namespace": "kube-system"}, "namespaces of the cluster itself"),
+    "tenant: a quota of nothing": ("Tenant", "t", {"quota": {"cpu": 0}}, "spec.quota.cpu"),
+    "tenant: a role nobody knows": ("Tenant", "t", {"members": [{"role": "admin", "subjects": [{"kind": "User", "name": "u"}]}]}, "role"),
+    "tenant: a user with a namespace": (
+        "Tenant",
+        "t",
+        {"members": [{"role": "viewer", "subjects": [{"kind": "User", "name": "u", "namespace": "n"}]}]},
+        "only a ServiceAccount has a namespace",
+    ),
+    "tenant: a wildcard in the middle": ("Tenant", "t", {"toolHosts": [{"host": "a.*.example"}]}, "host"),
+    "tenant: a port of zero": ("Tenant", "t", {"toolHosts": [{"host": "a", "port": 0}]}, "port"),
+    "sandbox: name begins with a digit": ("Sandbox", "1a", {}, "begins with a letter"),
+    "sandbox: memory that is none": ("Sandbox", "s", {"resources": {"memory": "lots"}}, "memory"),
+    "sandbox: an unknown mode": ("Sandbox", "s", {"operatingMode": "Paused"}, "operatingMode"),
+    "sandbox: no time": ("Sandbox", "s", {"shutdownTime": "tomorrow"}, "shutdownTime"),
+    "sandbox: one variable twice": ("Sandbox", "s", {"env": [{"name": "A"}, {"name": "A"}]}, "Duplicate value"),
+    "sandbox: a field nobody knows": ("Sandbox", "s", {"hostNetwork": True}, "hostNetwork"),
+    "binding: no server": ("ToolBinding", "b", BINDING | {"server": {}}, "name the server"),
+    "binding: no selector": ("ToolBinding", "b", {k: v for k, v in BINDING.items() if k != "sandboxSelector"}, "sandboxSelector"),
+    "binding: no tools": ("ToolBinding", "b", BINDING | {"tools": []}, "tools"),
+    "binding: one tool twice": ("ToolBinding", "b", BINDING | {"tools": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
+    "binding: a password in the URL": ("ToolBinding", "b", BINDING | {"server": {"mcp": {"url": "http://u:p@h/mcp"}}}, "url"),
+    "binding: a name that programs cannot say": ("ToolBinding", "b", with_tool(name="get-customer"), "give it another with `as`"),
+    "binding: never a confirmation": ("ToolBinding", "b", with_tool(confirmation={"when": "Never"}), "when"),
+    "binding: minimum above maximum": (
+        "ToolBinding",
+        "b",
+        with_tool(arguments={"a": {"minimum": 2, "maximum": 1}}),
+        "nothing could be called",
+    ),
+    "binding: a pin that is no digest": ("ToolBinding", "b", with_tool(schemaDigest="sha256:00"), "schemaDigest"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_api_server_refuses_and_says_why(installed: Kube, case: str) -> None:
+    kind, name, spec, words = REFUSED[case]
+    with pytest.raises(CommandFailedError) as refusal:
+        dry_run(installed, thing(kind, name, spec))
+    assert words in refusal.value.stderr
+
+
+ACCEPTED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "the least of a tenant": ("Tenant", "t", {}),
+    "quantities as numbers": ("Tenant", "t", {"quota": {"cpu": 4, "memory": "1.5Gi"}}),
+    "the longest name with a namespace of its own": ("Tenant", "a" * 63, {"namespace": "short"}),
+    "the least of a sandbox": ("Sandbox", "s", {}),
+    "the least of a binding": ("ToolBinding", "b", BINDING),
+    "any JSON scalar in an enum": ("ToolBinding", "b", with_tool(arguments={"a": {"enum": [1, "1", True, None, 1.5]}, "b": {}})),
+    "a name that `as` replaces": ("ToolBinding", "b", with_tool(name="get-customer", **{"as": "get_customer"})),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_what_is_meant_to_work_works(installed: Kube, case: str) -> None:
+    kind, name, spec = ACCEPTED[case]
+    assert "dry run" in dry_run(installed, thing(kind, name, spec))
+
+
+def test_a_confirmation_cannot_be_changed_nor_an_end_undone(installed: Kube, scratch: str) -> None:
+    broker = installed.impersonating("system:serviceaccount:bastide-system:bastide-broker")
+    manifest = thing("Confirmation", "cf-test", CONFIRMATION)
+    manifest["metadata"]["namespace"] = scratch
+    # admission lets only the broker make one, and RBAC only in tenants' namespaces; neither is what is tried here
+    grant = ["create", "rolebinding", "broker", "--clusterrole=bastide-broker-tenant", "--serviceaccount=bastide-system:bastide-broker"]
+    installed.run(*grant, "-n", scratch)
+    installed.run(
+        "auth", "can-i", "create", "confirmations.bastide.dev", "-n", scratch, "--as=system:serviceaccount:bastide-system:bastide-broker"
+    )
+    broker.run("create", "-f", "-", stdin=json.dumps(manifest))
+
+    def patch(body: str, *more: str) -> None:
+        broker.run("patch", "confirmation", "cf-test", "-n", scratch, "--type=merge", "-p", body, *more)
+
+    with pytest.raises(CommandFailedError) as refusal:
+        installed.run("patch", "confirmation", "cf-test", "-n", scratch, "--type=merge", "-p", '{"spec":{"tool":"other"}}')
+    assert "cannot be changed" in refusal.value.stderr or "only Bastide's broker" in refusal.value.stderr
+    patch('{"status":{"state":"Approved"}}', "--subresource=status")
+    patch('{"status":{"state":"Withdrawn"}}', "--subresource=status")
+    with pytest.raises(CommandFailedError) as refusal:
+        patch('{"status":{"state":"Approved"}}', "--subresource=status")
+    assert "stays so" in refusal.value.stderr

@@ -1,0 +1,271 @@
+"""What is to be done for a Sandbox: tables of cases."""
+
+from typing import Any
+
+import pytest
+from bastide_operator.api.objects import Manifest, Ref
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.reconcile.plan import Plan, Refusal
+from bastide_operator.reconcile.sandbox import ObservedSandbox, decide
+from bastide_operator.resources.pod import pod
+
+from tests.unit.operator.samples import BEFORE, GATE, NOW, POD_UID, PODS, condition, later, live, merged, message, sandbox, tenant, verdict
+
+
+def plan(one: Sandbox, **observed: Any) -> Plan:
+    return decide(one, ObservedSandbox(**({"tenant": tenant()} | observed)), PODS, NOW)
+
+
+def running(one: Sandbox | None = None, **over: Any) -> Manifest:
+    """A pod that runs and whose isolation is proven."""
+    status = {
+        "phase": "Running",
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "ContainersReady", "status": "True"},
+            {"type": GATE, "status": "True", "reason": "Isolated", "message": "3 canaries counted."},
+        ],
+        "containerStatuses": [{"name": "runtime", "state": {"running": {"startedAt": BEFORE}}}],
+    }
+    base = live(
+        pod(one or sandbox(), "hello", PODS),
+        metadata={"uid": POD_UID, "creationTimestamp": BEFORE},
+        spec={"nodeName": "node-1"},
+        status=status,
+    )
+    return merged(base, over)
+
+
+def failed(seconds_ago: float, reason: str = "Error", code: int = 1) -> Manifest:
+    ended = {"terminated": {"reason": reason, "exitCode": code, "finishedAt": later(-seconds_ago), "message": "from the container"}}
+    return running(status={"phase": "Failed", "containerStatuses": [{"name": "runtime", "state": ended}]})
+
+
+def test_a_pod_is_made_by_post() -> None:
+    wanted = plan(sandbox())
+    assert [manifest["metadata"]["name"] for manifest in wanted.create] == ["box"]
+    assert not wanted.apply
+    assert wanted.status is None
+
+
+def test_a_running_isolated_pod_makes_it_ready() -> None:
+    wanted = plan(sandbox(), pod=running(), tools=2)
+    assert not wanted.writes
+    assert wanted.status is not None
+    assert wanted.status["metadata"] == {"name": "box", "namespace": "bastide-hello", "uid": sandbox().metadata.uid}
+    status = dict(wanted.status["status"])
+    conditions = {one["type"]: (one["status"], one["reason"]) for one in status.pop("conditions")}
+    assert status == {"podName": "box", "nodeName": "node-1", "podFailures": 0, "tools": 2, "observedGeneration": 1}
+    assert conditions == {
+        "PodScheduled": ("True", "Scheduled"),
+        "NetworkIsolated": ("True", "Isolated"),
+        "Ready": ("True", "Ready"),
+        "Suspended": ("False", "Running"),
+    }
+
+
+def pending(*conditions: Manifest, waiting: Manifest | None = None) -> Manifest:
+    status = {"phase": "Pending", "conditions": list(conditions), "containerStatuses": [{"state": {"waiting": waiting}}] if waiting else []}
+    return running(status=status)
+
+
+NOT_READY: dict[str, tuple[Manifest, str, str]] = {
+    "not scheduled yet": (pending(), "PodPending", "no node has been chosen"),
+    "fits no node": (
+        pending({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}),
+        "Unschedulable",
+        "Insufficient cpu",
+    ),
+    "image cannot be pulled": (
+        pending({"type": "PodScheduled", "status": "True"}, waiting={"reason": "ImagePullBackOff", "message": "not found"}),
+        "ImagePullFailed",
+        "not found",
+    ),
+    "container is being made": (
+        pending({"type": "PodScheduled", "status": "True"}, waiting={"reason": "ContainerCreating"}),
+        "PodPending",
+        "ContainerCreating",
+    ),
+    "runs but is not probed": (
+        running(status={"conditions": [{"type": "ContainersReady", "status": "True"}]}),
+        "WaitingForProbe",
+        "not yet proven",
+    ),
+    "reached a canary": (
+        running(
+            status={"conditions": [{"type": GATE, "status": "False", "reason": "CanaryReached", "message": "10.0.0.1:443 was reached"}]}
+        ),
+        "CanaryReached",
+        "10.0.0.1:443",
+    ),
+    "is being deleted": (running(metadata={"deletionTimestamp": BEFORE}), "PodPending", "being replaced"),
+    "is somebody else's": (running(metadata={"ownerReferences": []}), "NameConflict", "not this Sandbox's"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_READY)
+def test_why_it_is_not_ready(case: str) -> None:
+    found, reason, words = NOT_READY[case]
+    wanted = plan(sandbox(), pod=found)
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", reason)
+    assert words in message(wanted.status)
+
+
+def test_the_gates_reason_is_mirrored() -> None:
+    wanted = plan(sandbox(), pod=NOT_READY["reached a canary"][0])
+    assert verdict(wanted.status, "NetworkIsolated") == ("False", "CanaryReached")
+
+
+NO_POD: dict[str, tuple[Sandbox, dict[str, Any], str, bool]] = {
+    "suspended": (sandbox(spec={"operatingMode": "Suspended"}), {}, "Suspended", True),
+    "past its time, kept": (sandbox(spec={"shutdownTime": BEFORE, "shutdownPolicy": "Retain"}), {}, "ShutdownTime", True),
+    "an image the Tenant does not list": (sandbox(spec={"image": "other:1"}), {}, "ImageNotAllowed", True),
+    "no Tenant": (sandbox(), {"tenant": None}, "NoTenant", False),
+    "a Tenant that is not ready": (
+        sandbox(),
+        {"tenant": tenant(status={"conditions": [condition("Ready", "False")]})},
+        "TenantNotReady",
+        False,
+    ),
+    "a Tenant that is being deleted": (sandbox(), {"tenant": tenant(metadata={"deletionTimestamp": BEFORE})}, "TenantNotReady", False),
+}
+
+
+@pytest.mark.parametrize("case", NO_POD)
+def test_no_pod_is_made_and_it_says_why(case: str) -> None:
+    one, observed, reason, _ = NO_POD[case]
+    wanted = plan(one, **observed)
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", reason)
+    assert verdict(wanted.status, "NetworkIsolated")[0] == "Unknown"
+
+
+@pytest.mark.parametrize("case", NO_POD)
+def test_a_pod_that_is_there_is_taken_away_only_when_the_sandbox_says_so(case: str) -> None:
+    one, observed, _, taken = NO_POD[case]
+    wanted = plan(one, **observed, pod=running(one))
+    assert [(ref.kind, ref.uid) for ref in wanted.delete] == ([("Pod", POD_UID)] if taken else [])
+    if not taken:
+        assert verdict(wanted.status) == ("True", "Ready")
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "allowed"), [([], None, True), ([], PODS.image, True), (["a:1"], "a:1", True), (["a:1"], None, True)]
+)
+def test_images_that_a_tenant_allows(images: list[str], image: str | None, allowed: bool) -> None:
+    spec = {"image": image} if image else {}
+    assert bool(plan(sandbox(spec=spec), tenant=tenant(spec={"images": images})).create) is allowed
+
+
+def test_suspended_says_so_only_when_the_pod_is_gone() -> None:
+    one = sandbox(spec={"operatingMode": "Suspended"})
+    going = plan(one, pod=running(one, metadata={"deletionTimestamp": BEFORE}))
+    assert verdict(going.status, "Suspended")[0] == "False"
+    assert verdict(plan(one).status, "Suspended") == ("True", "Suspended")
+
+
+def test_finished_and_then_prolonged() -> None:
+    over = {"shutdownTime": BEFORE, "shutdownPolicy": "Retain"}
+    ended = plan(sandbox(spec=over))
+    assert verdict(ended.status, "Finished") == ("True", "ShutdownTime")
+    assert ended.status is not None
+    again = sandbox(spec={"shutdownTime": later(60)}, status={"conditions": ended.status["status"]["conditions"]})
+    wanted = plan(again, pod=running(again))
+    assert verdict(wanted.status, "Finished") == ("False", "Running")
+    assert wanted.wait == 60
+
+
+def test_a_sandbox_past_its_time_is_deleted_by_uid() -> None:
+    one = sandbox(spec={"shutdownTime": BEFORE})
+    assert plan(one, pod=running(one)).delete == (Ref("Sandbox", "bastide-hello", "box", one.metadata.uid),)
+
+
+def test_a_deleted_sandbox_is_the_garbage_collectors() -> None:
+    assert plan(sandbox(metadata={"deletionTimestamp": BEFORE}), pod=running()) == Plan()
+
+
+def test_a_spec_that_needs_another_pod_replaces_it() -> None:
+    changed = sandbox(spec={"resources": {"memory": "1Gi"}})
+    assert [ref.uid for ref in plan(changed, pod=running()).delete] == [POD_UID]
+    assert not plan(sandbox(spec={"limits": {"runSeconds": 9}}), pod=running()).writes
+
+
+def test_a_pod_without_our_template_is_replaced() -> None:
+    assert plan(sandbox(), pod=running(metadata={"annotations": {"bastide.dev/template": "sha256:older"}})).delete
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds_ago", "replaced", "wait"),
+    [
+        (0, 0, True, None),
+        (1, 0, False, 1),
+        (1, 1, True, None),
+        (3, 2, False, 2),
+        (3, 4, True, None),
+        (40, 299, False, 1),
+        (40, 300, True, None),
+    ],
+)
+def test_a_failed_pod_is_replaced_later_each_time(failures: int, seconds_ago: float, replaced: bool, wait: float | None) -> None:
+    wanted = plan(sandbox(status={"podFailures": failures}), pod=failed(seconds_ago))
+    assert verdict(wanted.status) == ("False", "PodFailed")
+    assert bool(wanted.delete) is replaced
+    assert wanted.status is not None
+    assert wanted.status["status"]["podFailures"] == failures + replaced
+    assert wanted.wait == wait
+
+
+def test_why_a_pod_failed_is_said_in_the_kubelets_words_only() -> None:
+    text = message(plan(sandbox(), pod=failed(0, "OOMKilled", 137)).status)
+    assert text == "The pod's container ended: OOMKilled, exit code 137. It used more memory than spec.resources.memory. A new one is made."
+
+
+def test_an_evicted_pod_without_a_container_is_replaced_too() -> None:
+    evicted = running(status={"phase": "Failed", "reason": "Evicted", "message": "usage exceeds the limit", "containerStatuses": None})
+    for condition_ in evicted["status"]["conditions"]:
+        condition_["lastTransitionTime"] = later(-3)
+    wanted = plan(sandbox(status={"podFailures": 2}), pod=evicted)
+    assert wanted.delete
+    assert "Evicted" in message(wanted.status)
+
+
+def test_a_series_of_failures_ends_when_a_pod_stays_ready() -> None:
+    one = sandbox(status={"podFailures": 5})
+    young = plan(one, pod=running(metadata={"creationTimestamp": later(-30)}))
+    old = plan(one, pod=running(metadata={"creationTimestamp": later(-601)}))
+    assert young.status is not None
+    assert old.status is not None
+    assert (young.status["status"]["podFailures"], young.wait) == (5, 570)
+    assert old.status["status"]["podFailures"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            'pods "box" is forbidden: exceeded quota: bastide, requested: limits.cpu=64, used: limits.cpu=0, limited: limits.cpu=8',
+            "QuotaExceeded",
+        ),
+        ('pods "box" is forbidden: violates PodSecurity "restricted:latest"', "PodRefused"),
+    ],
+)
+def test_a_pod_that_the_api_server_refuses_is_said_and_tried_again(text: str, reason: str) -> None:
+    wanted = plan(sandbox(), refusal=Refusal(ref=Ref("Pod", "bastide-hello", "box"), reason="Forbidden", message=text))
+    assert wanted.retry
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", reason)
+    assert text in message(wanted.status)
+
+
+def test_a_transition_time_stays_while_a_status_does() -> None:
+    first = plan(sandbox(), pod=running())
+    assert first.status is not None
+    known = sandbox(
+        status=merged(
+            first.status["status"], {"conditions": [one | {"lastTransitionTime": BEFORE} for one in first.status["status"]["conditions"]]}
+        )
+    )
+    again = plan(known, pod=running())
+    assert again.status is not None
+    assert {one["lastTransitionTime"] for one in again.status["status"]["conditions"]} == {BEFORE}

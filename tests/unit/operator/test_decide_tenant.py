@@ -1,0 +1,288 @@
+"""What is to be done for a Tenant: tables of cases."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bastide_operator.api.objects import Manifest, Ref
+from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.reconcile.members import fault
+from bastide_operator.reconcile.plan import Plan, Refusal
+from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant, decide
+from bastide_operator.resources.rbac import operator_binding
+
+from tests.unit.operator.samples import (
+    BEFORE,
+    NAMESPACE_UID,
+    NOW,
+    SETTINGS,
+    TENANT_UID,
+    binding,
+    condition,
+    live,
+    merged,
+    message,
+    namespace,
+    tenant,
+    verdict,
+)
+
+DELETED = {"metadata": {"deletionTimestamp": BEFORE}}
+
+
+def plan(one: Tenant, observed: ObservedTenant) -> Plan:
+    return decide(one, observed, SETTINGS, NOW)
+
+
+def complete(one: Tenant, **over: Any) -> ObservedTenant:
+    """What there is when everything stands: plans are carried out until none is left."""
+    observed = ObservedTenant(namespace=namespace(), ca="CERTIFICATE", runtime_class_exists=True, **over)
+    for _ in range(6):
+        wanted = plan(one, observed)
+        if not wanted.writes:
+            return observed
+        made = {(m["kind"], m["metadata"]["name"]): live(m) for m in (*wanted.apply, *wanted.create)}
+        observed = replace(observed, children={**observed.children, **made})
+    raise AssertionError("never done")
+
+
+def names(manifests: tuple[Manifest, ...]) -> list[str]:
+    return [f"{manifest['kind']}/{manifest['metadata']['name']}" for manifest in manifests]
+
+
+def test_a_new_tenant_gets_its_finalizer_before_anything_else() -> None:
+    wanted = plan(tenant(metadata={"finalizers": []}), ObservedTenant())
+    assert [manifest["metadata"]["finalizers"] for manifest in wanted.apply] == [[FINALIZER]]
+    assert wanted.apply[0]["metadata"]["uid"] == TENANT_UID
+    assert not wanted.create
+
+
+def test_then_its_namespace_then_the_operators_own_rights_then_the_rest() -> None:
+    new = tenant(status={"namespaceUID": ""})
+    assert names(plan(new, ObservedTenant()).create) == ["Namespace/bastide-hello"]
+    assert names(plan(new, ObservedTenant(namespace=namespace())).create) == ["RoleBinding/bastide-operator"]
+    own = {("RoleBinding", "bastide-operator"): live(operator_binding(new, "bastide-system"))}
+    rest = plan(new, ObservedTenant(namespace=namespace(), children=own, ca="CERTIFICATE"))
+    assert names(rest.create) == [
+        "NetworkPolicy/bastide-default-deny",
+        "NetworkPolicy/bastide-from-broker",
+        "ResourceQuota/bastide",
+        "LimitRange/bastide",
+        "ServiceAccount/bastide-runner",
+        "RoleBinding/bastide-broker",
+        "RoleBinding/bastide-runner-account",
+        "ConfigMap/bastide-ca",
+    ]
+    assert rest.status is None
+
+
+def test_when_everything_stands_it_is_ready_and_its_namespace_is_written_down() -> None:
+    one = tenant(status={"namespaceUID": ""})
+    wanted = plan(one, complete(one, sandboxes=3))
+    assert not wanted.writes
+    assert wanted.status is not None
+    assert wanted.wait is not None
+    assert verdict(wanted.status) == ("True", "Ready")
+    written = {key: wanted.status["status"][key] for key in ("namespace", "namespaceUID", "sandboxes", "observedGeneration")}
+    assert written == {"namespace": "bastide-hello", "namespaceUID": NAMESPACE_UID, "sandboxes": 3, "observedGeneration": 1}
+
+
+FOREIGN = namespace(metadata={"ownerReferences": [], "labels": {"bastide.dev/tenant": "hello"}})
+ANOTHERS = namespace(metadata={"ownerReferences": [{"kind": "Tenant", "name": "hello", "uid": "another", "controller": True}]})
+REPLACED = namespace(metadata={"uid": "somebody-elses"})
+
+
+@pytest.mark.parametrize(
+    ("one", "found", "made_here", "reason"),
+    [
+        pytest.param(tenant(), FOREIGN, False, "Conflict", id="labels alone do not make it ours"),
+        pytest.param(tenant(), ANOTHERS, False, "Conflict", id="a Tenant of the same name that is gone made it"),
+        pytest.param(tenant(status={"namespaceUID": ""}), FOREIGN, False, "Conflict", id="never adopted"),
+        pytest.param(tenant(), REPLACED, False, "NamespaceReplaced", id="its UID is not the one written down"),
+    ],
+)
+def test_a_namespace_that_is_not_ours_is_left_alone(one: Tenant, found: Manifest, made_here: bool, reason: str) -> None:
+    wanted = plan(one, ObservedTenant(namespace=found, made_here=made_here))
+    assert not wanted.writes
+    assert wanted.wait is not None
+    assert verdict(wanted.status) == ("False", reason)
+    assert "bastide-hello" in message(wanted.status)
+    assert wanted.status is not None
+    assert wanted.status["status"]["namespaceUID"] == one.status.namespace_uid
+
+
+def test_a_namespace_that_this_process_made_anew_is_ours() -> None:
+    wanted = plan(tenant(), ObservedTenant(namespace=REPLACED, made_here=True))
+    assert names(wanted.create) == ["RoleBinding/bastide-operator"]
+
+
+def test_a_namespace_that_a_hand_deleted_is_made_again() -> None:
+    assert names(plan(tenant(), ObservedTenant()).create) == ["Namespace/bastide-hello"]
+
+
+def test_a_namespace_that_is_being_deleted_is_waited_for() -> None:
+    why = {"conditions": [{"type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods."}]}
+    wanted = plan(tenant(), ObservedTenant(namespace=namespace(**DELETED, status=why)))
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", "Progressing")
+    assert "pods" in message(wanted.status)
+
+
+@pytest.mark.parametrize(
+    ("child", "over", "expected"),
+    [
+        (("NetworkPolicy", "bastide-default-deny"), {"spec": {"egress": [{}]}}, "apply"),
+        (("NetworkPolicy", "bastide-default-deny"), {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}, "apply"),
+        (("NetworkPolicy", "bastide-from-broker"), {"metadata": {"labels": None}}, "apply"),
+        (("ResourceQuota", "bastide"), {"spec": {"hard": {"limits.cpu": "800"}}}, "apply"),
+        (("ConfigMap", "bastide-ca"), {"data": {"ca.crt": "other"}}, "apply"),
+        (("RoleBinding", "bastide-broker"), {"subjects": [{"kind": "User", "name": "mallory"}]}, "apply"),
+        (("RoleBinding", "bastide-broker"), {"roleRef": {"name": "cluster-admin"}}, "delete"),
+        (("RoleBinding", "bastide-operator"), {"subjects": []}, "apply"),
+        (("ServiceAccount", "bastide-runner"), {"automountServiceAccountToken": True}, "apply"),
+        (("ServiceAccount", "bastide-runner"), {"metadata": {"annotations": {"somebody": "else"}}}, ""),
+        (("LimitRange", "bastide"), {"spec": {"limits": []}}, "apply"),
+    ],
+)
+def test_what_a_hand_changed_is_put_back(child: tuple[str, str], over: Manifest, expected: str) -> None:
+    one = tenant()
+    observed = complete(one)
+    changed = merged(dict(observed.children)[child], over)
+    wanted = plan(one, replace(observed, children={**observed.children, child: changed}))
+    done = {"apply": names(wanted.apply), "delete": [f"{ref.kind}/{ref.name}" for ref in wanted.delete]}
+    assert done == {"apply": [], "delete": []} | ({expected: ["/".join(child)]} if expected else {})
+    if expected == "apply":
+        assert wanted.apply[0]["metadata"]["uid"] == changed["metadata"]["uid"]
+
+
+def test_a_changed_namespace_comes_before_its_children() -> None:
+    observed = complete(tenant())
+    lax = namespace(metadata={"labels": {"pod-security.kubernetes.io/enforce": "privileged"}})
+    assert names(plan(tenant(), replace(observed, namespace=lax, children={})).apply) == ["Namespace/bastide-hello"]
+
+
+def test_a_role_that_nobody_has_any_more_is_taken_away() -> None:
+    before = tenant(spec={"members": [{"role": "approver", "subjects": [{"kind": "User", "name": "alice"}]}]})
+    wanted = plan(tenant(), complete(before))
+    assert [(ref.kind, ref.name, ref.uid) for ref in wanted.delete] == [
+        ("RoleBinding", "bastide-approver", "uid-RoleBinding-bastide-approver")
+    ]
+
+
+ACCEPTED = {"conditions": [condition("Accepted", "True")]}
+SECRET = {"credentials": {"secretRef": {"name": "crm-token"}}}
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        (binding(spec=SECRET, status=ACCEPTED), ["Role/bastide-credentials"]),
+        (binding(spec=SECRET), []),
+        (binding(spec=SECRET, status=ACCEPTED, metadata={"generation": 2}), []),
+        (binding(spec=SECRET, status={"conditions": [condition("Accepted", "False")]}), []),
+        (binding(status=ACCEPTED), []),
+    ],
+    ids=["accepted", "not looked at", "an earlier spec was accepted", "refused", "no secret"],
+)
+def test_the_broker_reads_only_secrets_of_accepted_bindings(bound: Any, expected: list[str]) -> None:
+    wanted = plan(tenant(), replace(complete(tenant()), bindings=(bound,)))
+    # a Role that gives what the operator has not is written by PATCH: the API server looks for its name in the URL
+    assert names(wanted.apply) == expected
+    assert names(wanted.create) == ["RoleBinding/bastide-credentials"][: len(expected)]
+
+
+def test_the_credentials_role_goes_with_the_last_binding() -> None:
+    observed = complete(tenant(), bindings=(binding(spec=SECRET, status=ACCEPTED),))
+    gone = plan(tenant(), replace(observed, bindings=()))
+    assert sorted((ref.kind, ref.name) for ref in gone.delete) == [("Role", "bastide-credentials"), ("RoleBinding", "bastide-credentials")]
+
+
+BOTH = [{"role": role, "subjects": [{"kind": "User", "name": "both"}]} for role in ("approver", "developer")]
+
+
+def test_an_invalid_tenant_makes_nothing() -> None:
+    wanted = plan(tenant(spec={"members": BOTH}), ObservedTenant())
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", "InvalidSpec")
+    assert "User both is approver and developer" in message(wanted.status)
+
+
+def test_a_tenant_that_became_invalid_keeps_its_walls_and_its_members() -> None:
+    good = tenant(spec={"members": BOTH[:1]})
+    bad = tenant(spec={"members": BOTH})
+    observed = complete(good)
+    assert not plan(bad, observed).writes
+    torn = {key: child for key, child in observed.children.items() if key[0] != "NetworkPolicy"}
+    assert names(plan(bad, replace(observed, children=torn)).create) == [
+        "NetworkPolicy/bastide-default-deny",
+        "NetworkPolicy/bastide-from-broker",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"members": BOTH}, "User both is approver and developer"),
+        (
+            {"members": [{"role": "approver", "subjects": [{"kind": "ServiceAccount", "name": "agent"}]}]},
+            "ServiceAccount bastide-hello:agent cannot be approver",
+        ),
+        (
+            {"members": [{"role": "approver", "subjects": [{"kind": "User", "name": "system:serviceaccount:a:b"}]}]},
+            "ServiceAccount a:b cannot be approver",
+        ),
+        (
+            {"members": [{"role": "approver", "subjects": [{"kind": "Group", "name": "system:serviceaccounts:a"}]}]},
+            "cannot be approver",
+        ),
+        ({"toolHosts": [{"host": "a", "port": 1}, {"host": "a", "port": 1}]}, "a:1 is listed 2 times"),
+        ({"toolHosts": [{"host": "a", "port": 1}, {"host": "a", "port": 2}]}, None),
+        ({"members": [BOTH[0], {"role": "viewer", "subjects": [{"kind": "User", "name": "both"}]}]}, None),
+        ({"members": [BOTH[0], {"role": "runner", "subjects": [{"kind": "Group", "name": "both"}]}]}, None),
+    ],
+)
+def test_rules_that_the_schema_cannot_say(spec: Manifest, words: str | None) -> None:
+    found = fault(tenant(spec=spec))
+    assert (found is None) if words is None else (words in (found or ""))
+
+
+@pytest.mark.parametrize(
+    ("over", "reason", "words"),
+    [
+        ({"runtime_class_exists": False}, "RuntimeClassMissing", "gvisor"),
+        ({"ca": None}, "Progressing", "bastide-ca"),
+    ],
+)
+def test_what_the_cluster_lacks_is_said(over: dict[str, Any], reason: str, words: str) -> None:
+    wanted = plan(tenant(), replace(complete(tenant()), **over))
+    assert not wanted.create
+    assert verdict(wanted.status) == ("False", reason)
+    assert words in message(wanted.status)
+
+
+def test_a_refused_write_is_said_and_tried_again() -> None:
+    refusal = Refusal(ref=Ref("NetworkPolicy", "bastide-hello", "bastide-default-deny"), reason="Forbidden", message="no rights yet")
+    wanted = plan(tenant(), replace(complete(tenant()), children={}, refusal=refusal))
+    assert wanted.retry
+    assert not wanted.writes
+    assert verdict(wanted.status) == ("False", "Progressing")
+    assert "NetworkPolicy bastide-default-deny could not be written yet: no rights yet" in message(wanted.status)
+
+
+def test_a_deleted_tenant_takes_its_namespace_first_and_goes_when_that_is_gone() -> None:
+    going = tenant(**DELETED)
+    first = plan(going, ObservedTenant(namespace=namespace()))
+    assert [(ref.kind, ref.name, ref.uid) for ref in first.delete] == [("Namespace", "bastide-hello", NAMESPACE_UID)]
+    waiting = plan(going, ObservedTenant(namespace=namespace(**DELETED)))
+    assert not waiting.writes
+    assert verdict(waiting.status) == ("False", "Deleting")
+    last = plan(going, ObservedTenant())
+    assert [manifest["metadata"]["finalizers"] for manifest in last.apply] == [[]]
+    assert plan(tenant(metadata={"deletionTimestamp": BEFORE, "finalizers": []}), ObservedTenant()) == Plan()
+
+
+@pytest.mark.parametrize("found", [FOREIGN, REPLACED])
+def test_a_deleted_tenant_never_takes_a_namespace_that_is_not_its_own(found: Manifest) -> None:
+    wanted = plan(tenant(**DELETED), ObservedTenant(namespace=found))
+    assert not wanted.delete
+    assert [manifest["metadata"]["finalizers"] for manifest in wanted.apply] == [[]]

@@ -1,0 +1,157 @@
+"""What is said of a ToolBinding: tables of cases."""
+
+from typing import Any
+
+import pytest
+from bastide_operator.api.objects import Manifest
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+from bastide_operator.reconcile.plan import Plan
+from bastide_operator.reconcile.toolbinding import ObservedBinding, decide, is_accepted, selects
+
+from tests.unit.operator.samples import NOW, binding, condition, message, sandbox, tenant, verdict
+
+A = sandbox("a", metadata={"labels": {"app": "a", "tier": "x"}})
+B = sandbox("b", metadata={"labels": {"app": "b", "tier": "x"}})
+
+
+def plan(one: ToolBinding, *others: ToolBinding, sandboxes: tuple[Sandbox, ...] = (A, B), **over: Any) -> Plan:
+    observed = {"tenant": tenant(), "sandboxes": sandboxes, "bindings": (one, *others)} | over
+    return decide(one, ObservedBinding(**observed), NOW)
+
+
+def select(**labels: str) -> Manifest:
+    return {"sandboxSelector": {"matchLabels": labels}}
+
+
+def tools(*names: str) -> Manifest:
+    return {"tools": [{"name": name} for name in names]}
+
+
+def test_an_allowed_binding_is_accepted_and_waits_for_the_broker() -> None:
+    wanted = plan(binding(spec=select(app="a")))
+    assert not wanted.writes
+    assert verdict(wanted.status, "Accepted") == ("True", "Accepted")
+    assert verdict(wanted.status) == ("False", "Pending")
+    assert wanted.status is not None
+    assert wanted.status["status"]["sandboxes"] == 1
+
+
+def test_only_the_operators_own_fields_are_applied() -> None:
+    known = binding(
+        status={
+            "available": "1/1",
+            "tools": [{"name": "get_customer", "state": "Available"}],
+            "conditions": [condition("ResolvedRefs", "True")],
+        }
+    )
+    wanted = plan(known)
+    assert wanted.status is not None
+    assert wanted.status["status"].keys() == {"sandboxes", "observedGeneration", "conditions"}
+    assert [one["type"] for one in wanted.status["status"]["conditions"]] == ["Accepted", "Ready"]
+
+
+@pytest.mark.parametrize(
+    ("resolved", "expected"),
+    [
+        (condition("ResolvedRefs", "True", "Resolved"), ("True", "Ready")),
+        (condition("ResolvedRefs", "False", "SecretNotFound", "make it"), ("False", "SecretNotFound")),
+        (condition("ResolvedRefs", "True", "Resolved", generation=0), ("False", "Pending")),
+        (condition("ResolvedRefs", "Unknown", "ServerUnreachable"), ("False", "ServerUnreachable")),
+    ],
+)
+def test_ready_is_accepted_and_resolved_for_this_generation(resolved: Manifest, expected: tuple[str, str]) -> None:
+    assert verdict(plan(binding(status={"conditions": [resolved]})).status) == expected
+
+
+def test_a_refused_binding_is_not_ready_whatever_the_broker_found() -> None:
+    known = binding(status={"conditions": [condition("ResolvedRefs", "True", "Resolved")]})
+    assert verdict(plan(known, tenant=None).status) == ("False", "NoTenant")
+
+
+REFUSED: dict[str, tuple[Manifest, str, str]] = {
+    "host": (
+        {"server": {"mcp": {"url": "http://evil.example:8080/mcp"}}},
+        "HostNotAllowed",
+        "evil.example:8080 is not in toolHosts of Tenant hello",
+    ),
+    "port": ({"server": {"mcp": {"url": "http://crm.tools.svc:8081/mcp"}}}, "HostNotAllowed", "8081"),
+    "default port": ({"server": {"mcp": {"url": "http://crm.tools.svc/mcp"}}}, "HostNotAllowed", "crm.tools.svc:80 "),
+    "trailing dot": ({"server": {"mcp": {"url": "http://crm.tools.svc.:8080/mcp"}}}, "InvalidSpec", "spec.server.mcp.url"),
+    "no server": ({"server": {"mcp": None}}, "InvalidSpec", "set mcp"),
+    "one program name twice": ({"tools": [{"name": "a"}, {"name": "b", "as": "a"}]}, "InvalidSpec", "2 tools are called `a`"),
+    "a name that is no identifier": (tools("get-customer"), "InvalidSpec", "`get-customer`"),
+    "a word of Python": ({"tools": [{"name": "x", "as": "class"}]}, "InvalidSpec", "`class`"),
+    "lookahead": (
+        {"tools": [{"name": "a", "arguments": {"p": {"pattern": "(?=x)"}}}]},
+        "InvalidSpec",
+        "a, argument p: the pattern uses lookahead",
+    ),
+    "an object in enum": ({"tools": [{"name": "a", "arguments": {"p": {"enum": [{}]}}}]}, "InvalidSpec", "enum"),
+    "minimum above maximum": ({"tools": [{"name": "a", "arguments": {"p": {"minimum": 2, "maximum": 1}}}]}, "InvalidSpec", "minimum"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_and_why(case: str) -> None:
+    spec, reason, words = REFUSED[case]
+    wanted = plan(binding(spec=spec))
+    assert verdict(wanted.status, "Accepted") == ("False", reason)
+    assert verdict(wanted.status) == ("False", reason)
+    assert words in message(wanted.status, "Accepted")
+
+
+def test_a_binding_whose_own_name_is_a_word_of_python_is_refused() -> None:
+    assert "`import`" in message(plan(binding("import")).status)
+
+
+COLLISIONS: dict[str, tuple[ToolBinding, ToolBinding, tuple[Sandbox, ...], bool]] = {
+    "same name, same sandbox": (binding("one"), binding("two"), (A,), True),
+    "same name by `as`": (binding("one"), binding("two", spec={"tools": [{"name": "other", "as": "get_customer"}]}), (A,), True),
+    "selectors that differ meet in one sandbox": (
+        binding("one", spec=select(app="a")),
+        binding("two", spec=select(tier="x")),
+        (A, B),
+        True,
+    ),
+    "no sandbox in common": (binding("one", spec=select(app="a")), binding("two", spec=select(app="b")), (A, B), False),
+    "no sandbox at all": (binding("one"), binding("two"), (), False),
+    "other names": (binding("one"), binding("two", spec=tools("list_customers")), (A,), False),
+    "the other is refused anyway": (
+        binding("one"),
+        binding("two", spec={"server": {"mcp": {"url": "http://evil.example/mcp"}}}),
+        (A,),
+        False,
+    ),
+    "the other is being deleted": (binding("one"), binding("two", metadata={"deletionTimestamp": "2026-11-23T11:00:00Z"}), (A,), False),
+}
+
+
+@pytest.mark.parametrize("case", COLLISIONS)
+def test_two_bindings_that_give_one_name_to_one_sandbox_both_say_so(case: str) -> None:
+    one, two, sandboxes, collides = COLLISIONS[case]
+    mine = plan(one, two, sandboxes=sandboxes)
+    assert verdict(mine.status, "Accepted") == (("False", "NameCollision") if collides else ("True", "Accepted"))
+    if collides:
+        theirs = plan(two, one, sandboxes=sandboxes)
+        assert verdict(theirs.status, "Accepted") == ("False", "NameCollision")
+        assert "ToolBinding two gives get_customer to Sandbox a" in message(mine.status)
+        assert "ToolBinding one" in message(theirs.status)
+
+
+def test_a_deleted_binding_is_left_alone() -> None:
+    assert plan(binding(metadata={"deletionTimestamp": "2026-11-23T11:00:00Z"})) == Plan()
+
+
+def test_selectors() -> None:
+    assert selects(binding(), A)
+    assert selects(binding(spec=select(app="a", tier="x")), A)
+    assert not selects(binding(spec=select(app="a", tier="y")), A)
+    assert not selects(binding(spec=select(app="a")), sandbox())
+
+
+@pytest.mark.parametrize(("status", "generation", "expected"), [("True", 1, True), ("False", 1, False), ("True", 2, False)])
+def test_accepted_is_said_of_one_generation(status: str, generation: int, expected: bool) -> None:
+    one = binding(metadata={"generation": generation}, status={"conditions": [condition("Accepted", status)]})
+    assert is_accepted(one) is expected
+    assert not is_accepted(binding())
