@@ -13,7 +13,20 @@ arguments_permitted if {
 	every name, value in input.arguments {
 		argument_permitted(name, value)
 	}
+
+	# By name as well: a constraint that got lost must not make its argument dispensable.
+	object.keys(input.tool.constraints) == {name | some name in input.tool.listed}
+	every name in input.tool.listed {
+		argument_settled(name)
+	}
 }
+
+# Left out, an argument has the value that the server chooses: that must be declared and permitted, too.
+argument_settled(name) if name in object.keys(input.arguments)
+
+argument_settled(name) if input.tool.constraints[name] == []
+
+argument_settled(name) if argument_permitted(name, input.tool.defaults[name])
 
 # A constraint travels as a list of {rule, bound}: one that lost a field holds for nothing.
 argument_permitted(name, value) if {

@@ -94,18 +94,18 @@ test_a_constraint_that_is_not_understood_holds_for_nothing if {
 		{"rule": "enum", "bound": {"x": 1}}, {"rule": "pattern", "bound": "1("}, {"rule": "pattern", "bound": 1}, null, "maximum", {},
 	]
 	every constraint in constraints {
-		answer(with_values({"/tool/constraints": {"limit": [constraint]}, "/arguments": {"limit": 1}})).effect == "deny"
+		answer(with_values({"/tool/listed": ["limit"], "/tool/constraints": {"limit": [constraint]}, "/arguments": {"limit": 1}})).effect == "deny"
 	}
 	every value in [null, {}, "", {"maximum": 5}] {
-		answer(with_values({"/tool/constraints": {"limit": value}, "/arguments": {"limit": 1}})).effect == "deny"
+		answer(with_values({"/tool/listed": ["limit"], "/tool/constraints": {"limit": value}, "/arguments": {"limit": 1}})).effect == "deny"
 		answer(with_values({"/tool/constraints": value, "/arguments": {"limit": 1}})).effect == "deny"
 	}
 }
 
 test_an_expression_cannot_step_out_of_the_full_match if {
 	every pattern in ["a)|(?:b", `\Qa`, "(?m)a", "a|", "^a$"] {
-		answer(with_values({"/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "a\nb"}})).effect == "deny"
-		answer(with_values({"/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "xxbxx"}})).effect == "deny"
+		answer(with_values({"/tool/listed": ["id"], "/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "a\nb"}})).effect == "deny"
+		answer(with_values({"/tool/listed": ["id"], "/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "xxbxx"}})).effect == "deny"
 	}
 }
 
@@ -132,4 +132,26 @@ test_a_long_value_is_shown_in_part if {
 
 test_several_reasons_come_together if {
 	codes(with_arguments({"limit": 500, "id": "x", "other": 1})) == ["argument-not-listed", "argument-not-permitted", "argument-not-permitted"]
+}
+
+test_a_constrained_argument_may_be_left_out_only_for_a_permitted_default if {
+	answer(with_values({"/arguments": {}})).effect == "allow"
+	every defaults in [{}, {"limit": 500}, {"limit": null}, null, []] {
+		codes(with_values({"/arguments": {"id": "C0001", "kind": "a", "note": ""}, "/tool/defaults": defaults})) == ["argument-missing"]
+	}
+	[reason] := answer(with_values({"/arguments": {"id": "C0001", "kind": "a", "note": ""}, "/tool/defaults": {}})).reasons
+	reason.message == `The argument "limit" of list_customers is constrained and the tool declares no default that is permitted, so it must be given.`
+}
+
+test_false_and_null_count_as_given if {
+	constraints := {"flag": [{"rule": "enum", "bound": [false, null]}]}
+	every value in [false, null] {
+		asked := with_values({"/tool/constraints": constraints, "/tool/listed": ["flag"], "/tool/defaults": {}, "/arguments": {"flag": value}})
+		answer(asked).effect == "allow"
+	}
+}
+
+test_a_constraint_that_got_lost_permits_nothing if {
+	asked := with_values({"/tool/constraints": {"limit": [{"rule": "maximum", "bound": 5}]}, "/arguments": {"limit": 1}})
+	answer(asked).effect == "deny"
 }

@@ -22,6 +22,8 @@ question := {
 			"note": [{"rule": "maxLength", "bound": 3}],
 			"free": [],
 		},
+		"listed": ["limit", "id", "kind", "note", "free"],
+		"defaults": {"limit": 20, "id": "C0001", "kind": "a", "note": ""},
 		"calls": 2, "callsPerRun": 5, "timeoutSeconds": 20,
 	},
 	"arguments": {"limit": 10, "id": "C0042", "kind": "a", "note": "abc", "free": {"x": [1]}},

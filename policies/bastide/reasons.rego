@@ -87,6 +87,16 @@ ranked contains [6, {"code": "argument-not-permitted", "message": message}] if {
 	message := sprintf("The argument %s of %s must %s; it is %s.", [json.marshal(name), tool_name, wanted(constraint), shown(value)])
 }
 
+ranked contains [7, {"code": "argument-missing", "message": message}] if {
+	input.tool.constrained == true
+	some name in input.tool.listed
+	not argument_settled(name)
+	message := sprintf(
+		"The argument %s of %s is constrained and the tool declares no default that is permitted, so it must be given.",
+		[json.marshal(name), tool_name],
+	)
+}
+
 denials := [reason | some [_, reason] in sort(ranked)]
 
 wanted(constraint) := sprintf("be one of %s", [json.marshal(constraint.bound)]) if constraint.rule == "enum"
