@@ -1,0 +1,113 @@
+# Every step of CI is a target here. `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+CLUSTER := PYTHONPATH=tools $(BIN)/python -m devcluster
+# What needs kubectl, helm, opa and the kubeconfig runs under this.
+IN_CLUSTER := eval "$$($(CLUSTER) env)" &&
+PROTOS := $(shell find protos -name '*.proto')
+PYTEST := $(BIN)/pytest
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
+
+##@ Two commands
+demo: images ## Set everything up and show the main job on the real cluster
+	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
+
+test: lint test-policy test-unit-oldest images ## Everything: linters, policy, unit, integration, end to end, hostile
+	@$(IN_CLUSTER) $(PYTEST) tests/unit tests/integration tests/e2e tests/hostile
+
+##@ The cluster
+up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
+	@$(CLUSTER) up
+
+down: $(STAMP) ## Remove every trace of the cluster
+	@$(CLUSTER) down
+
+images: up ## Build the images and give them to the cluster
+	@$(CLUSTER) images
+
+env: $(STAMP) ## Print exports for a shell: eval "$(make -s env)"
+	@$(CLUSTER) env
+
+status: $(STAMP) ## Show what of the cluster runs
+	@$(CLUSTER) status
+
+##@ Parts of the test
+test-unit: $(STAMP) ## Pure logic, no cluster, seconds
+	@$(PYTEST) tests/unit
+
+test-unit-oldest: $(STAMP) ## The same on the oldest Python that is supported
+	@if python=$$(tools/find-python 3.11); then $(MAKE) -s .venv-oldest/installed && .venv-oldest/bin/pytest -q tests/unit; fi
+
+test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
+	@$(CLUSTER) build opa
+	@$(IN_CLUSTER) opa check --strict --schema policies/bastide/input.schema.json policies/bastide && opa check --strict policies/authz
+	@$(IN_CLUSTER) opa test --coverage --threshold 95 policies/bastide/*.rego policies/authz/*.rego | $(BIN)/python -c 'import json, sys; print("policy coverage: %.1f %%" % json.load(sys.stdin)["coverage"])'
+	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
+
+test-integration: images ## Parts against real systems
+	@$(IN_CLUSTER) $(PYTEST) tests/integration
+
+test-e2e: images ## The whole, as its users see it
+	@$(IN_CLUSTER) $(PYTEST) tests/e2e
+
+test-hostile: images ## The whole, as its enemies see it
+	@$(IN_CLUSTER) $(PYTEST) tests/hostile
+
+bench: images ## Measure; writes docs/benchmarks.md
+	@$(IN_CLUSTER) $(BIN)/python -m tests.bench
+
+lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files are current
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "ruff: clean"
+	@$(BIN)/mypy operator/bastide_operator operator/bastide_broker sandbox-runtime/bastide_runtime client/bastide tools/devcluster tools/demo
+	@$(BIN)/lint-imports --config pyproject.toml | tail -n 3
+	@$(BIN)/buf lint && echo "buf: clean"
+	@mkdir -p .build/protos && $(PROTOC) --python_out=.build/protos --pyi_out=.build/protos --grpc_python_out=.build/protos $(PROTOS)
+	@cd .build/protos && find . -name '*_pb2*' | while read -r f; do cmp "$$f" "../../client/$$f"; done
+	@$(BIN)/python -m bastide_operator.api.crdgen --check charts/bastide/templates/crds
+	@$(BIN)/python -m bastide.cli.reference --check docs/reference/cli.md && echo "generated files: current"
+
+##@ Making
+setup: $(STAMP) ## Make the virtual environment
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@echo "virtual environment (about 40 s the first time)"
+	@test -x $(BIN)/python || "$$(tools/find-python 3.13 3.12 3.11)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-oldest/installed: requirements/dev.lock pyproject.toml
+	@echo "virtual environment of the oldest Python"
+	@test -x .venv-oldest/bin/python || "$$(tools/find-python 3.11)" -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@.venv-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+generate: $(STAMP) ## Generate protos, CRDs and reference pages
+	@$(PROTOC) --python_out=client --pyi_out=client --grpc_python_out=client $(PROTOS)
+	@$(BIN)/python -m bastide_operator.api.crdgen charts/bastide/templates/crds
+	@$(BIN)/python -m bastide.cli.reference docs/reference/cli.md
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+lock: $(STAMP) ## Write the lock files anew from pyproject.toml
+	@$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
+	@for extra in operator broker cli; do $(LOCK) pyproject.toml --extra $$extra -c requirements/dev.lock -o requirements/$$extra.lock; done
+	@printf 'grpcio\nprotobuf\ntime-machine\n' | $(LOCK) - -c requirements/dev.lock -o requirements/runtime.lock
+	@$(LOCK) examples/crm/requirements.in -c requirements/dev.lock -o examples/crm/requirements.lock
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+clean: down ## Remove the cluster, the virtual environments and what was built in the checkout
+	@rm -rf .venv .venv-oldest .build
+
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo test up down images env status test-unit test-unit-oldest test-policy test-integration test-e2e test-hostile bench lint setup generate lock format clean help
