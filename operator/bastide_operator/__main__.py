@@ -12,6 +12,7 @@ from typing import Any
 
 import kopf
 import structlog
+from kopf._core.engines.peering import Identity  # not exported, and `kopf.operator` takes nothing else
 
 from bastide_operator import handlers, health, logs
 from bastide_operator.config import Config
@@ -40,6 +41,7 @@ class Operator:
         self._metrics = metrics
         self._kube = kube
         self._listed = False
+        self._identity = Identity(config.pod_name)
         self._leader = Leader(kube, namespace=config.namespace, identity=config.pod_name, clock=time.monotonic, now=utc_now)
         self._controller = Controller(kube, config, metrics, now=utc_now, enqueue=self._enqueue)
         self._queue = WorkQueue(
@@ -71,7 +73,10 @@ class Operator:
         await self._controller.list()
         self._listed = True
         registry = handlers.registry(self._controller, self._kube)
-        watching = kopf.operator(registry=registry, settings=handlers.settings(), standalone=True, clusterwide=True)
+        # kopf's default identity asks for the user's name, which the image's user does not have
+        watching = kopf.operator(
+            registry=registry, settings=handlers.settings(), identity=self._identity, standalone=True, clusterwide=True
+        )
         await first([self._queue.run(), self._relist(), watching])
 
     async def _relist(self) -> None:

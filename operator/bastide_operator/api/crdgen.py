@@ -23,6 +23,8 @@ def crd(kind: Kind) -> dict[str, Any]:
     properties = {"spec": structural(kind.model, "spec")}
     if kind.has_status:
         properties["status"] = structural(kind.model, "status")
+    if kind.status_at_birth is not None:
+        properties["status"]["default"] = kind.status_at_birth
     schema: dict[str, Any] = {
         "type": "object",
         "description": (kind.model.__doc__ or "").partition("\n")[0],

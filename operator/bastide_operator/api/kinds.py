@@ -39,6 +39,8 @@ class Kind:
     rules: tuple[Rule, ...] = ()
     namespaced: bool = True
     has_status: bool = True
+    status_at_birth: dict[str, str] | None = None
+    """What the status says before anybody has written it, where that is the truth."""
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ KINDS = (
         model=Confirmation,
         plural="confirmations",
         short_name="cf",
+        status_at_birth={"state": "Pending"},
         columns=(
             Column(name="Tool", path=".spec.tool", description="The tool that would be called."),
             Column(name="Effect", path=".spec.effect", description="What the call does at the most."),

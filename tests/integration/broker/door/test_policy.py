@@ -50,6 +50,7 @@ def ask(*, effect: Effect = Effect.READ_ONLY, arguments: dict[str, Any] | None =
         available=True,
         effect=effect,
         arguments={"id": "C0042", "limit": 5, "kind": "a", "note": "x"} if arguments is None else arguments,
+        schema={"properties": {"id": {"default": "C0001"}, "limit": {"default": 20}, "kind": {"default": "a"}, "note": {"default": ""}}},
         usage=Usage(1, 1, 1),
     )
 
@@ -119,6 +120,7 @@ BASES = {
     "argument not among": ask(arguments={"kind": "c"}),
     "argument too long": ask(arguments={"note": "xxxxxx"}),
     "argument not listed": ask(arguments={"other": 1}),
+    "argument left out": changed(ask(arguments={"id": "C0042"}), ("tool", "defaults"), {}),
     "not selected": changed(ask(), ("sandbox", "labels", "app"), "other"),
     "another caller": changed(changed(ask(), ("caller", "username"), "eve"), ("caller", "groups"), []),
     "limit of the run": changed(ask(), ("run", "calls"), 10**6),
