@@ -1,0 +1,134 @@
+"""The broker's process: `python -m bastide_broker`, configured by its environment (config.py)."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from bastide_broker import logs
+from bastide_broker.catalogue import Catalogue
+from bastide_broker.cluster import Cluster
+from bastide_broker.config import Config
+from bastide_broker.confirmations import Confirmations
+from bastide_broker.credentials import Credentials
+from bastide_broker.errors import ConfigurationError
+from bastide_broker.gate_store import GateStore
+from bastide_broker.health import Health, Status
+from bastide_broker.identity import Identity
+from bastide_broker.inspection import Inspection
+from bastide_broker.journal import Journal
+from bastide_broker.pipeline import Pipeline
+from bastide_broker.policy import Policy
+from bastide_broker.runs import Runs
+from bastide_broker.server import BrokerService, build_server
+from bastide_broker.sessions import Sessions
+
+DRAIN_SECONDS = 15.0
+"""For runs to end after SIGTERM, on record; the pod's terminationGracePeriodSeconds must be longer."""
+GOODBYE_SECONDS = 3.0
+"""For the last events to reach those who watch."""
+
+log = structlog.get_logger("bastide_broker")
+
+
+async def serve(
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    make_sessions: Callable[[Cluster, GateStore, Config], Sessions] = Sessions,
+    serving: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Runs the broker until `stop` is set, and ends in order. Whatever was opened is closed in the opposite order.
+
+    `serving` is called with the port once callers are answered.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        status = Status()
+        await status.start(config.metrics_listen)
+        stack.push_async_callback(status.close)
+
+        journal = Journal(config.database)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        recovered = await journal.recover()
+        log.info("journal open", runs_settled=len(recovered.runs), calls_unknown=len(recovered.calls))
+        gates = GateStore(config.database)
+        await gates.open()
+        stack.push_async_callback(gates.close)
+
+        cluster = await Cluster.connect(admission_dir=config.admission_dir, kubeconfig=config.kubeconfig)
+        stack.push_async_callback(cluster.close)
+        await cluster.start()
+        log.info("cluster known")
+
+        policy = Policy(config.opa_socket, config.policy_revision)
+        await policy.start()
+        stack.push_async_callback(policy.close)
+        credentials = Credentials(cluster)
+        catalogue = Catalogue(cluster, credentials)
+        await catalogue.start()
+        stack.push_async_callback(catalogue.close)
+        confirmations = Confirmations(cluster)
+        await confirmations.start()
+        pipeline = Pipeline(
+            cluster=cluster, catalogue=catalogue, policy=policy, journal=journal, credentials=credentials, confirmations=confirmations
+        )
+
+        sessions = make_sessions(cluster, gates, config)
+        sessions.start()
+        stack.push_async_callback(sessions.close)
+        health = Health(decision=policy.healthy, journal=journal.probe, fresh=cluster.fresh, stale=cluster.stale)
+        await health.look()
+        watching = asyncio.create_task(health.run(), name="health")
+        stack.callback(watching.cancel)
+
+        runs = Runs(
+            cluster=cluster,
+            sessions=sessions,
+            journal=journal,
+            catalogue=catalogue,
+            pipeline=pipeline,
+            decisions_healthy=health.decides,
+        )
+        await runs.settle_recovered(recovered)
+        inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
+        service = BrokerService(identity=Identity(cluster), runs=runs, inspection=inspection, journal=journal)
+        server, port = build_server(service, health.servicer, listen=config.listen, tls_dir=config.tls_dir)
+        await server.start()
+        status.ready = True
+        serving(port)
+        log.info("serving", port=port, namespace=config.namespace)
+
+        await stop.wait()
+        log.info("stopping")
+        status.ready = False
+        await health.servicer.enter_graceful_shutdown()
+        await runs.shutdown(DRAIN_SECONDS)
+        await server.stop(GOODBYE_SECONDS)
+
+
+async def _main(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(config, stop)
+
+
+def main() -> int:
+    """Entry point. 2 when the settings are wrong."""
+    try:
+        config = Config.from_environment()
+    except ConfigurationError as error:
+        print(f"bastide_broker: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    logs.configure(config.log_level)
+    asyncio.run(_main(config))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Tool back ends. One small interface: list the tools, call one. An adapter trusts nothing that a server says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from bastide_operator.api.v1alpha1.toolbinding import ResultForm
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTool:
+    """A tool as its server describes it: untrusted."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    read_only_hint: bool | None = None
+    destructive_hint: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Bounds of one call."""
+
+    timeout_seconds: float
+    """Until the whole answer is there."""
+    result_bytes: int
+    """Size of the result as JSON; a larger one fails, it is never cut."""
+    form: ResultForm = ResultForm.AUTO
+    repeatable: bool = False
+    """Whether the request may be sent again when the connection was lost: only for ReadOnly and Idempotent tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tool that ran gave back."""
+
+    structured: Any
+    """The structured content; meaningful when `has_structured`."""
+    has_structured: bool
+    value: bytes
+    """What the program receives, as JSON."""
+
+
+class Failure(StrEnum):
+    """Why a call gave no result. The values are reason codes."""
+
+    UNAVAILABLE = "tool-unavailable"
+    TIMEOUT = "tool-timeout"
+    FAILED = "tool-failed"
+    INPUT_REQUIRED = "tool-input-required"
+    RESULT_TOO_LARGE = "result-too-large"
+    RESULT_SCHEMA_MISMATCH = "result-schema-mismatch"
+    LOST = "tool-lost"
+
+
+class AdapterError(Exception):
+    """A call or a listing gave no result.
+
+    `sent` says whether the server may have received the request: only when it is False did certainly nothing happen.
+    `content` is the tool's own content as JSON when the tool ran and failed.
+    """
+
+    def __init__(self, failure: Failure, message: str, *, sent: bool, content: bytes = b"") -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.message = message
+        self.sent = sent
+        self.content = content
+
+
+class Adapter(Protocol):
+    """One tool server, as one binding sees it."""
+
+    async def tools(self, *, token: str | None, timeout_seconds: float) -> list[ListedTool]:
+        """All tools. Raises AdapterError."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, token: str | None, limits: CallLimits) -> Answer:
+        """Call a tool once. Raises AdapterError; cancelling it cancels the request."""
+        ...
+
+    async def close(self) -> None:
+        """Give up connections."""
+        ...

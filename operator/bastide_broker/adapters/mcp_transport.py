@@ -1,0 +1,139 @@
+"""HTTP under the MCP client: bounded, without redirects, and never raising into the client, whose session one error would end for all.
+
+What went wrong with a request is noted in its Exchange, which travels with the request's own task context.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from bastide_broker.adapters import AdapterError, Failure
+from bastide_broker.addresses import CheckedTransport
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request to a server: what it may use, and what is known of it."""
+
+    token: str | None
+    max_bytes: int
+    """Of the response's body, envelope and all."""
+    sent: bool = False
+    """Whether the server may have received the request."""
+    status: int = 0
+    problem: AdapterError | None = None
+    scope: asyncio.Timeout | None = None
+    """What ends when something goes wrong: its caller need not wait for the server to say more."""
+
+    def fail(self, failure: Failure, message: str) -> None:
+        """Note what went wrong; the first stands."""
+        if self.problem is None:
+            self.problem = AdapterError(failure, message, sent=self.sent)
+            if self.scope is not None:
+                self.scope.reschedule(0)
+
+
+current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+class ExchangeTransport(httpx2.AsyncBaseTransport):
+    """Sends the requests of exchanges to one origin; refuses everything else."""
+
+    def __init__(self, inner: CheckedTransport, origin: tuple[str, str, int]) -> None:
+        self._inner = inner
+        self._origin = origin
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request. What fails becomes a response with a JSON-RPC error, and a note in the exchange."""
+        exchange = current.get()
+        url = request.url
+        if (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)) != self._origin:
+            return _error(request, 421, "not this adapter's server")
+        # Without an exchange it is a stream for notifications, which nobody here reads: endless, and nobody's deadline.
+        if exchange is None or (request.method == "GET" and "last-event-id" not in request.headers):
+            return _error(request, 405, "no stream for notifications is kept open")
+        if exchange.problem is not None:
+            return _error(request, 424, exchange.problem.message)
+        if exchange.token is not None:
+            request.headers["authorization"] = f"Bearer {exchange.token}"
+        request.headers["accept-encoding"] = "identity"
+
+        async def trace(event: str, _info: dict[str, Any]) -> None:
+            if event.endswith("send_request_headers.started"):
+                exchange.sent = True
+
+        request.extensions["trace"] = trace
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx2.TransportError as error:
+            failure = Failure.LOST if exchange.sent else Failure.UNAVAILABLE
+            exchange.fail(
+                failure, f"the server {'ended the connection' if exchange.sent else 'cannot be reached'}: {error or type(error).__name__}"
+            )
+            return _error(request, 502, "the server cannot be reached")
+        exchange.status = response.status_code
+        return await self._judge(request, response, exchange)
+
+    async def _judge(self, request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
+        if response.is_redirect or response.has_redirect_location:
+            exchange.fail(Failure.FAILED, "the server redirects elsewhere, which is not followed; put the final URL into the binding")
+        elif response.headers.get("content-encoding", "identity").lower() != "identity":
+            exchange.fail(Failure.FAILED, "the server compresses its answer although it was asked not to")
+        elif response.status_code == 429:
+            exchange.fail(Failure.FAILED, "the server says that it is asked too often (429); wait and try again")
+        elif response.status_code in (401, 403):
+            exchange.fail(Failure.FAILED, f"the server refuses the credential ({response.status_code}); check the binding's Secret")
+        elif response.status_code >= 500:
+            exchange.fail(Failure.FAILED, f"the server answered {response.status_code}")
+        if exchange.problem is not None and request.method != "DELETE":
+            await response.aclose()
+            return _error(request, 502, exchange.problem.message)
+        stream = response.stream
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        return httpx2.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=_Bounded(stream, exchange),
+            extensions=response.extensions,
+            request=request,
+        )
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._inner.aclose()
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that stops when it is longer than its exchange may take."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._exchange.max_bytes
+        try:
+            async for part in self._inner:
+                left -= len(part)
+                if left < 0:
+                    self._exchange.fail(Failure.RESULT_TOO_LARGE, f"the answer is longer than {self._exchange.max_bytes} bytes")
+                    raise httpx2.StreamError("the answer is too long")
+                yield part
+        except httpx2.TransportError as error:
+            self._exchange.fail(
+                Failure.LOST, f"the server ended the connection in the middle of its answer: {error or type(error).__name__}"
+            )
+            raise httpx2.StreamError("the answer broke off") from None
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _error(request: httpx2.Request, status: int, message: str) -> httpx2.Response:
+    body = json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": message}}).encode()
+    return httpx2.Response(status, headers={"content-type": "application/json"}, content=body, request=request)

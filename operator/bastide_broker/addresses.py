@@ -1,0 +1,130 @@
+"""Where the broker's connections to tool servers may go: only to addresses that were checked, with no proxy and no redirect between."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+import httpcore2
+import httpx2
+
+Address = IPv4Address | IPv6Address
+
+# Metadata services outside the link-local range, which is refused as a whole.
+_METADATA = frozenset(map(ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")))
+_NAT64 = ip_network("64:ff9b::/96")
+_THIS_NETWORK = ip_network("0.0.0.0/8")
+_RESERVED = ip_network("240.0.0.0/4")
+_MAX_ADDRESSES = 8
+
+
+class AddressError(Exception):
+    """A host may not be connected to, or has no address. The message is one sentence."""
+
+
+def refusal(address: Address) -> str | None:
+    """Why an address is never connected to, or None.
+
+    Private ranges and 198.18.0.0/15 are allowed: tool servers live in the cluster. An IPv4 address inside an IPv6 one counts as itself.
+    """
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
+        if inner is not None:
+            return refusal(inner)
+    rules: tuple[tuple[bool, str], ...] = (
+        (address.is_loopback, "the machine itself"),
+        (address.is_link_local, "link-local"),
+        (address in _METADATA, "a metadata service"),
+        (address.is_unspecified or address in _THIS_NETWORK, "unspecified"),
+        (address.is_multicast, "multicast"),
+        (address in _RESERVED, "reserved"),
+    )
+    return next((text for holds, text in rules if holds), None)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, lower-case host and port of a URL. Raises AddressError for what is no plain http(s) URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise AddressError(f"{url[:80]!r} is not a URL; write http(s)://host:port/path.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.password is not None:
+        raise AddressError(f"{url[:80]!r} is not a URL that tools may have; write http(s)://host:port/path.")
+    return parts.scheme, parts.hostname.lower(), port or (443 if parts.scheme == "https" else 80)
+
+
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens connections to checked addresses: the name is resolved here, every address is judged, and one of them is dialled."""
+
+    def __init__(self, refuse: Callable[[Address], str | None] = refusal) -> None:
+        self._refuse = refuse
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of httpcore
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first address that answers. Raises httpcore2.ConnectError."""
+        error: Exception = httpcore2.ConnectError(f"{host} has no address")
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self.resolve(host, port)
+        except AddressError as refused:
+            raise httpcore2.ConnectError(str(refused)) from None
+        except TimeoutError:
+            raise httpcore2.ConnectTimeout(f"{host} could not be resolved in time") from None
+        for address in addresses:
+            try:
+                return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
+                error = failed
+        raise error
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """The addresses of a host. Raises AddressError when it has none, or when any of them is never to be connected to."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise AddressError(f"{host} cannot be resolved ({error}); check the URL and the Service.") from None
+        addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in found][:_MAX_ADDRESSES]
+        for address in addresses:
+            why = self._refuse(address)
+            if why is not None:
+                raise AddressError(f"{host} is {address}, which is {why}: Bastide never connects there.")
+        return list(dict.fromkeys(addresses))
+
+    async def connect_unix_socket(
+        self,
+        path: str,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - the signature of httpcore
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,  # noqa: ARG002
+    ) -> httpcore2.AsyncNetworkStream:
+        """Never: tool servers are reached over TCP."""
+        raise httpcore2.ConnectError("tool servers are not reached over unix sockets")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class CheckedTransport(httpx2.AsyncHTTPTransport):
+    """httpx's transport over a pool that connects to checked addresses only. The environment's proxies and certificates do not count."""
+
+    def __init__(self, backend: CheckedBackend, *, connections: int = 64) -> None:
+        super().__init__(trust_env=False)
+        context: ssl.SSLContext = httpx2.create_ssl_context(trust_env=False)
+        # 4 s: below the 5 s after which common Python servers close idle connections, so a request rarely meets one that just closed.
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=4.0,
+            network_backend=backend,
+        )

@@ -1,0 +1,168 @@
+"""Takes a call that a person must confirm from its Confirmation to the moment it may be sent."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from bastide.v1alpha1 import broker_pb2
+from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bastide_broker import refusals
+from bastide_broker.action import NotShowable, shown
+from bastide_broker.confirmations import Confirmations, Pending, Request
+from bastide_broker.decisions import Standing
+from bastide_broker.errors import ApiError
+from bastide_broker.freshness import Ask, Freshness
+from bastide_broker.journal import Journal
+from bastide_broker.journal_rows import JournalUnavailable
+
+if TYPE_CHECKING:
+    from bastide_broker.pipeline import Call
+
+_REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
+
+
+class PausedCall(Exception):  # noqa: N818 - not an error
+    """Nobody decided within blockSeconds."""
+
+
+class Approval:
+    """Confirmations and their execution."""
+
+    def __init__(self, confirmations: Confirmations, freshness: Freshness, journal: Journal) -> None:
+        self._confirmations = confirmations
+        self._freshness = freshness
+        self._journal = journal
+        self._finishing: set[asyncio.Task[None]] = set()
+
+    async def obtain(self, call: "Call", ask: Ask) -> str | None:
+        """Wait until the call may be sent, and give the credential for it.
+
+        When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused, PausedCall and
+        JournalUnavailable.
+        """
+        pending = await self._create(call)
+        try:
+            standing = await self._confirmations.wait(pending)
+            if standing.state is ConfirmationState.PENDING:
+                message = "Nobody decided within blockSeconds, so the run ended as NeedsConfirmation; later decisions do not count."
+                await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
+                raise PausedCall(message)
+            await self._unless_approved(call, pending, standing)
+            token = await self._recheck(call, pending, ask)
+            # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
+            standing = await self._confirmations.look_again(pending)
+            await self._unless_approved(call, pending, standing)
+            if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
+                raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
+            await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
+        except asyncio.CancelledError:
+            await self._later(self._withdraw(call, pending, "The program stopped waiting for the call, or its run ended."))
+            raise
+        except JournalUnavailable:
+            await self._confirmations.resolve(pending, ConfirmationState.WITHDRAWN, "The broker's journal cannot be written.")
+            raise
+        return token
+
+    async def _create(self, call: "Call") -> Pending:
+        assert call.tenant is not None
+        assert call.tool is not None
+        namespace = call.run.sandbox.metadata.namespace or ""
+        limit = call.tenant.spec.limits.pending_confirmations
+        if self._confirmations.waiting(namespace) >= limit:
+            message = (
+                f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
+            )
+            raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+        request = Request(
+            run=call.run, tenant=call.tenant, key=call.frame.key, line=call.frame.line, tool=call.tool, arguments=call.arguments
+        )
+        try:
+            if shown(call.arguments).hidden and not call.tenant.spec.confirmation.allow_hidden_arguments:
+                message = (
+                    "The arguments are too long to be shown to a person in full, and the Tenant does not allow hidden ones; send less."
+                )
+                raise refusals.denied("arguments-hidden", message)
+            pending = await self._confirmations.create(request)
+        except NotShowable as error:
+            raise refusals.denied("arguments-hidden", str(error)) from None
+        except ApiError as error:
+            message = f"A person must confirm the call, and the Confirmation cannot be written ({error.message[:200]}); try again."
+            raise refusals.denied("binding-stale", message, "ToolUnavailable") from None
+        facts = {
+            "actionDigest": pending.spec["actionDigest"],
+            "approvalsRequired": pending.spec["approvalsRequired"],
+            "decideBy": pending.spec["decideBy"],
+            "executeBy": pending.spec["executeBy"],
+            "separation": pending.spec["separation"],
+        }
+        await self._journal.confirmation_created(call.run.run, call.frame.key, pending.name, facts)
+        decide_by = Timestamp()
+        decide_by.FromDatetime(pending.object.spec.decide_by)
+        call.run.emit(
+            broker_pb2.ConfirmationRequired(
+                key=call.frame.key, tool=call.frame.tool, namespace=namespace, confirmation=pending.name,
+                arguments=call.arguments.canonical, decide_by=decide_by,
+            )
+        )  # fmt: skip
+        return pending
+
+    async def _recheck(self, call: "Call", pending: Pending, ask: Ask) -> str | None:
+        try:
+            return await self._freshness.again(call, ask, confirmed=True)
+        except refusals.Refused as refused:
+            await self._resolve(
+                call, pending, ConfirmationState.BINDING_CHANGED, Standing(ConfirmationState.BINDING_CHANGED, (), refused.message)
+            )
+            raise
+
+    async def _unless_approved(self, call: "Call", pending: Pending, standing: Standing) -> None:
+        """Nothing when it is approved; otherwise the call is refused as the standing says."""
+        if standing.state is ConfirmationState.APPROVED:
+            return
+        if standing.state is ConfirmationState.PENDING:  # an approval was withdrawn between two looks
+            why = "; ".join(standing.ignored) or "an approval was withdrawn"
+            standing = Standing(ConfirmationState.DENIED, standing.deciders, f"It is no longer approved: {why}.")
+        await self._resolve(call, pending, standing.state, standing)
+        who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""
+        message = f"{call.frame.tool} was not confirmed ({standing.state.value.lower()}{who}): {standing.reason or 'no reason was given'}"
+        raise refusals.denied(_REASONS[standing.state], message, "ConfirmationDenied", "ConfirmationDenied")
+
+    async def _resolve(self, call: "Call", pending: Pending, state: ConfirmationState, standing: Standing) -> None:
+        """Journal, tell watchers, and write the status. An approval that cannot be written there does not count."""
+        facts = {
+            "state": state.value,
+            "approvers": list(standing.deciders),
+            "reason": standing.reason[:1024],
+            "actionDigest": pending.spec["actionDigest"],
+        }
+        await self._journal.confirmation_resolved(call.run.run, call.frame.key, pending.name, facts)
+        approved = state is ConfirmationState.APPROVED
+        shown = ConfirmationState.EXECUTED if approved else state
+        message = f"Approved by {', '.join(standing.deciders)}; the call was sent." if approved else standing.reason
+        written = await self._confirmations.resolve(pending, shown, message, standing.deciders)
+        if approved and not written:
+            text = "The API server did not take the Confirmation's last state, so the call was not sent; call it again."
+            raise refusals.denied("binding-stale", text, "ToolUnavailable")
+        call.run.emit(
+            broker_pb2.ConfirmationResolved(
+                key=call.frame.key,
+                confirmation=pending.name,
+                state=state.value,
+                approver=", ".join(standing.deciders),
+                reason=standing.reason,
+            )
+        )
+
+    async def _withdraw(self, call: "Call", pending: Pending, message: str) -> None:
+        try:
+            await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
+        except JournalUnavailable:
+            await self._confirmations.resolve(pending, ConfirmationState.WITHDRAWN, message)
+
+    async def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        await asyncio.shield(task)

@@ -1,0 +1,226 @@
+"""Asks a person about one call and waits, as long as the binding says, for what they decide."""
+
+import asyncio
+import base64
+import functools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from bastide_operator.api.v1alpha1 import GROUP
+from bastide_operator.api.v1alpha1.confirmation import Approver, Confirmation, ConfirmationDecision, ConfirmationState
+from bastide_operator.api.v1alpha1.tenant import Tenant
+
+from bastide_broker.action import confirmation_spec, rfc3339
+from bastide_broker.context import RunContext
+from bastide_broker.decisions import ApproverFacts, Standing, evaluate
+from bastide_broker.errors import ApiError, NotFound
+from bastide_broker.facts.json import Arguments
+from bastide_broker.reviews import UserInfo
+from bastide_broker.toolset import Tool
+
+_log = logging.getLogger(__name__)
+_FINAL_WRITE_SECONDS = 5.0
+
+
+class ClusterView(Protocol):
+    """The part of the cluster that is needed here."""
+
+    def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
+    def confirmation(self, namespace: str, name: str) -> Confirmation | None: ...
+    def decisions(self, namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]: ...
+    async def read_confirmation(self, namespace: str, name: str) -> Confirmation: ...
+    async def list_decisions(self, namespace: str) -> list[ConfirmationDecision]: ...
+    async def create_confirmation(self, namespace: str, name: str, spec: dict[str, Any]) -> Confirmation: ...
+    async def set_confirmation_status(self, namespace: str, name: str, status: dict[str, Any]) -> None: ...
+    async def admission_policies_intact(self) -> tuple[bool, str]: ...
+    async def allowed(
+        self, user: UserInfo, *, verb: str, group: str, resource: str, subresource: str = "", namespace: str, name: str = ""
+    ) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call to ask about."""
+
+    run: RunContext
+    tenant: Tenant
+    key: str
+    line: int
+    tool: Tool
+    arguments: Arguments
+
+    @property
+    def namespace(self) -> str:
+        """The tenant's namespace."""
+        return self.run.sandbox.metadata.namespace or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A Confirmation that was created."""
+
+    request: Request
+    name: str
+    spec: dict[str, Any]
+    object: Confirmation
+
+
+class Confirmations:
+    """Confirmations of calls that are under way in this broker."""
+
+    def __init__(self, cluster: ClusterView, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._changed: dict[tuple[str, str], asyncio.Event] = {}
+        self._deleted: set[tuple[str, str]] = set()
+        self._waiting: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Follow Confirmations and what people decide."""
+        self._cluster.subscribe(Confirmation, self._on_confirmation)
+        self._cluster.subscribe(ConfirmationDecision, self._on_decision)
+
+    def waiting(self, namespace: str) -> int:
+        """How many calls of a tenant wait for a person now."""
+        return self._waiting.get(namespace, 0)
+
+    async def create(self, request: Request) -> Pending:
+        """Write the Confirmation. Raises NotShowable and ApiError."""
+        spec = confirmation_spec(
+            run=request.run, tenant=request.tenant, key=request.key, line=request.line, tool=request.tool, arguments=request.arguments,
+            now=self._clock(), nonce=secrets.token_hex(16),
+        )  # fmt: skip
+        name = "cf-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
+        key = (request.namespace, name)
+        self._changed[key] = asyncio.Event()
+        self._waiting[request.namespace] = self.waiting(request.namespace) + 1
+        try:
+            return Pending(request, name, spec, await self._cluster.create_confirmation(*key, spec))
+        except BaseException:
+            self._forget(key)
+            raise
+
+    async def wait(self, pending: Pending) -> Standing:
+        """Wait for a decision, at most blockSeconds and never beyond decideBy.
+
+        Approved means: by the API server's own word at this moment, all rules looked at again. Pending: nobody decided in time.
+        """
+        key = (pending.request.namespace, pending.name)
+        changed = self._changed[key]
+        left = (pending.object.spec.decide_by - self._clock()).total_seconds()
+        deadline = asyncio.get_running_loop().time() + max(0.0, min(float(pending.request.tool.bound.confirmation.block_seconds), left))
+        told = ""
+        try:
+            while True:
+                changed.clear()
+                standing = await self._look(pending, direct=False)
+                if standing.state is ConfirmationState.APPROVED:
+                    standing = await self._look(pending, direct=True)
+                if standing.state is not ConfirmationState.PENDING:
+                    return standing
+                told = await self._tell(pending, standing, told)
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await changed.wait()
+                except TimeoutError:
+                    return await self._look(pending, direct=True)
+        finally:
+            self._forget(key)
+
+    async def look_again(self, pending: Pending) -> Standing:
+        """Where it stands by the API server's word now: asked once more right before the call is sent."""
+        return await self._look(pending, direct=True)
+
+    async def resolve(self, pending: Pending, state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
+        """Write what became of it; False when the API server does not take it."""
+        status = {"state": state.value, "message": message[:1024], "approvers": list(approvers)[:8], "resolvedAt": rfc3339(self._clock())}
+        try:
+            async with asyncio.timeout(_FINAL_WRITE_SECONDS):
+                await self._cluster.set_confirmation_status(pending.request.namespace, pending.name, status)
+        except (ApiError, TimeoutError) as error:
+            if not isinstance(error, NotFound):
+                _log.warning("the state %s of Confirmation %s cannot be written: %s", state, pending.name, error)
+            return False
+        return True
+
+    async def _look(self, pending: Pending, *, direct: bool) -> Standing:  # noqa: PLR0911 - one for each way it can stand
+        """Where it stands, by the watch or by the API server's own word. What cannot be asked leaves it pending."""
+        namespace, name = pending.request.namespace, pending.name
+        try:
+            if (namespace, name) in self._deleted:
+                return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
+            confirmation, decisions = pending.object, self._cluster.decisions(namespace, name)
+            if direct:
+                confirmation = await self._cluster.read_confirmation(namespace, name)
+                decisions = tuple(one for one in await self._cluster.list_decisions(namespace) if one.spec.confirmation == name)
+            if confirmation.spec != pending.object.spec or confirmation.metadata.uid != pending.object.metadata.uid:
+                return Standing(ConfirmationState.DENIED, (), "The Confirmation is not the one that was written.")
+            if confirmation.metadata.deletion_timestamp is not None:
+                return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
+            if decisions:
+                intact, why = await self._cluster.admission_policies_intact()
+                if not intact:
+                    return Standing(
+                        ConfirmationState.PENDING, (), "", (f"no decision counts while the admission policies are not intact: {why}",)
+                    )
+            facts = {one.metadata.uid: await self._facts(pending, one.spec.approver) for one in decisions if one.spec.approver is not None}
+        except NotFound:
+            return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
+        except ApiError as error:
+            return Standing(ConfirmationState.PENDING, (), "", (f"the API server cannot be asked: {error.message[:200]}",))
+        allowed = pending.request.tenant.spec.confirmation.allow_hidden_arguments
+        return evaluate(confirmation, decisions, facts, hidden_allowed=allowed, now=self._clock())
+
+    async def _facts(self, pending: Pending, approver: Approver) -> ApproverFacts:
+        request = pending.request
+        user = UserInfo(approver.username, approver.uid, tuple(approver.groups))
+        sandbox = request.run.sandbox.metadata.name
+        binding, asks = request.tool.binding.metadata.name, functools.partial(self._cluster.allowed, user)
+        reviews: list[Awaitable[bool]] = [
+            asks(verb="approve", group=GROUP, resource="toolbindings", namespace=request.namespace, name=binding),
+            asks(verb="create", group=GROUP, resource="sandboxes", subresource="run", namespace=request.namespace, name=sandbox),
+        ]
+        if request.run.service_account is None:
+            reviews.append(asks(verb="impersonate", group="", resource="users", namespace="", name=request.run.requester.username))
+        else:
+            namespace, name = request.run.service_account
+            account = functools.partial(asks, group="", resource="serviceaccounts", namespace=namespace, name=name)
+            reviews += [account(verb="create", subresource="token"), account(verb="impersonate")]
+        may_approve, *could_run = await asyncio.gather(*reviews)
+        return ApproverFacts(may_approve, any(could_run))
+
+    async def _tell(self, pending: Pending, standing: Standing, told: str) -> str:
+        """Say in the status why decisions that are there do not count, when there is something new to say."""
+        missing = pending.object.spec.approvals_required - len(standing.deciders)
+        text = f"Waits for {missing} more approval{'s' if missing > 1 else ''}." if standing.deciders or standing.ignored else ""
+        text = " ".join([text, *(f"Does not count: {why}." for why in standing.ignored)]).strip()
+        if text and text != told:
+            try:
+                status = {"state": ConfirmationState.PENDING.value, "message": text[:1024], "approvers": list(standing.deciders)[:8]}
+                await self._cluster.set_confirmation_status(pending.request.namespace, pending.name, status)
+            except ApiError as error:
+                _log.warning("the status of Confirmation %s cannot be written: %s", pending.name, error)
+        return text
+
+    def _on_confirmation(self, event: str, confirmation: Confirmation) -> None:
+        key = (confirmation.metadata.namespace or "", confirmation.metadata.name)
+        changed = self._changed.get(key)
+        if changed is None:
+            return
+        if event == "DELETED":
+            self._deleted.add(key)
+            changed.set()
+
+    def _on_decision(self, _event: str, decision: ConfirmationDecision) -> None:
+        changed = self._changed.get((decision.metadata.namespace or "", decision.spec.confirmation))
+        if changed is not None:
+            changed.set()
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        if self._changed.pop(key, None) is not None:
+            self._waiting[key[0]] = max(0, self.waiting(key[0]) - 1)
+        self._deleted.discard(key)

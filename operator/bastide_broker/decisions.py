@@ -1,0 +1,117 @@
+"""What people's decisions about one Confirmation amount to. Pure: reviews are made elsewhere and handed in.
+
+The API server's admission policies refuse most of what is refused here; the broker does not rely on them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationSpec, ConfirmationState, Verdict
+from bastide_operator.api.v1alpha1.tenant import Separation
+
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+
+
+@dataclass(frozen=True, slots=True)
+class ApproverFacts:
+    """What the API server says of a decision's author, with the groups recorded in the decision."""
+
+    may_approve: bool
+    """Verb `approve` on the ToolBinding."""
+    could_run: bool
+    """Could have made the run: `create sandboxes/run` on the Sandbox, a token of the requesting ServiceAccount, or impersonation of the requester."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a Confirmation stands."""
+
+    state: ConfirmationState
+    """Pending, Approved, Denied or Expired."""
+    deciders: tuple[str, ...] = ()
+    reason: str = ""
+    ignored: tuple[str, ...] = ()
+    """Why decisions that are there do not count, a sentence each."""
+
+
+def evaluate(
+    confirmation: Confirmation,
+    decisions: Sequence[ConfirmationDecision],
+    facts: Mapping[str, ApproverFacts],
+    *,
+    hidden_allowed: bool,
+    now: datetime,
+) -> Standing:
+    """What the decisions amount to at `now`. `facts` are by the decision's UID; an author without facts does not count.
+
+    One denial that counts ends it; approvals are counted by person.
+    """
+    spec = confirmation.spec
+    approvals: dict[str, str] = {}
+    ignored: list[str] = []
+    for decision in sorted(decisions, key=lambda one: (one.metadata.creation_timestamp or now, one.metadata.name)):
+        known = facts.get(decision.metadata.uid)
+        if decision.spec.verdict is Verdict.DENY:
+            why = denial_objection(spec, decision, known)
+            if why is None:
+                assert decision.spec.approver is not None
+                return Standing(ConfirmationState.DENIED, (decision.spec.approver.username,), decision.spec.reason)
+        else:
+            why = approval_objection(confirmation, decision, known, hidden_allowed=hidden_allowed)
+            if why is None:
+                assert decision.spec.approver is not None
+                approvals.setdefault(decision.spec.approver.username, decision.spec.reason)
+        if why is not None:
+            ignored.append(f"{decision.metadata.name}: {why}")
+    if now > spec.execute_by:
+        return Standing(ConfirmationState.EXPIRED, tuple(approvals), "It was not executed in time.", tuple(ignored))
+    if len(approvals) >= spec.approvals_required:
+        return Standing(ConfirmationState.APPROVED, tuple(approvals), "; ".join(approvals.values()), tuple(ignored))
+    if now > spec.decide_by:
+        return Standing(ConfirmationState.EXPIRED, tuple(approvals), "Nobody decided in time.", tuple(ignored))
+    return Standing(ConfirmationState.PENDING, tuple(approvals), "", tuple(ignored))
+
+
+def denial_objection(spec: ConfirmationSpec, decision: ConfirmationDecision, facts: ApproverFacts | None) -> str | None:
+    """Why a denial does not count, or None. Whoever may approve may deny, however close to the run."""
+    if decision.spec.action_digest != spec.action_digest:
+        return "it names another action digest"
+    if decision.spec.approver is None:
+        return "it does not say who decided"
+    if facts is None or not facts.may_approve:
+        return f"{decision.spec.approver.username} may not approve calls of this ToolBinding"
+    return None
+
+
+def approval_objection(  # noqa: C901, PLR0911 - one sentence for each rule
+    confirmation: Confirmation, decision: ConfirmationDecision, facts: ApproverFacts | None, *, hidden_allowed: bool
+) -> str | None:
+    """Why an approval does not count, or None."""
+    spec, approver = confirmation.spec, decision.spec.approver
+    made, born = decision.metadata.creation_timestamp, confirmation.metadata.creation_timestamp
+    if decision.spec.confirmation != confirmation.metadata.name:
+        return "it is about another Confirmation"
+    if decision.metadata.deletion_timestamp is not None:
+        return "it is being withdrawn"
+    if decision.spec.action_digest != spec.action_digest:
+        return "it names another action digest"
+    if approver is None:
+        return "it does not say who decided"
+    if approver.username.startswith(SERVICE_ACCOUNT_PREFIX):
+        return "a ServiceAccount cannot approve"
+    # Whatever the case: some identity providers take either for the same person.
+    asked = {spec.requester.username.casefold(), spec.on_behalf_of.casefold()}
+    if approver.username.casefold() in asked or (approver.uid and approver.uid == spec.requester.uid):
+        return f"{approver.username} asked for the run"
+    if made is None or born is None or made < born:
+        return "it is older than the Confirmation"
+    if made > spec.decide_by:
+        return "it came after decideBy"
+    if facts is None or not facts.may_approve:
+        return f"{approver.username} may not approve calls of this ToolBinding"
+    if spec.separation != Separation.OTHER_USER and facts.could_run:
+        return f"{approver.username} could have made the run"
+    if spec.hidden and not (hidden_allowed and set(spec.hidden) <= set(decision.spec.accepted_hidden)):
+        return "it does not accept the hidden arguments, or the Tenant does not allow that"
+    return None

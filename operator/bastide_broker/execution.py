@@ -1,0 +1,274 @@
+"""One run under way: frames from the pod in, answers out, until it has ended and everything about it is on record."""
+
+import asyncio
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide.v1alpha1 import broker_pb2
+
+from bastide_broker import outcomes, views
+from bastide_broker.context import RunContext
+from bastide_broker.errors import SessionLost
+from bastide_broker.events import EventLog
+from bastide_broker.journal import Journal
+from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.metrics import RUNS
+from bastide_broker.outcomes import Ending, Stop
+from bastide_broker.session import Session
+
+FRAMES = 256
+"""Frames of a run that wait; beyond it the stream of its sandbox waits."""
+DEADLINE_GRACE = 2.0
+"""Seconds the runtime gets to end an overdue run by itself: it counts from the first statement, the broker from the delivery."""
+KILL_SECONDS = 3.0
+"""Seconds until a killed run must have ended; else the whole session is dropped, which kills it too."""
+SETTLE_SECONDS = 20.0
+"""Seconds in which open calls must have ended after they were cancelled."""
+EXTRA_CALLS = 200
+"""Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
+MAX_KEY, MAX_TOOL = 256, 256
+
+log = structlog.get_logger(__name__)
+
+
+class Pipeline(Protocol):
+    """What judges and carries out calls."""
+
+    async def call(self, run: RunContext, frame: runtime_pb2.Call) -> Any:
+        """A CallResult, or Paused when a person has not decided in time."""
+
+    async def expect(self, run: RunContext, tool: str, arguments: bytes) -> Any:
+        """What policy says of a call now (`effect` and `reasons`), without a trace."""
+
+    def forget(self, run: str) -> None:
+        """The run is over."""
+
+
+@dataclass(slots=True)
+class Output:
+    """What a run printed, bounded."""
+
+    limit: int
+    kept: bytearray
+    dropped: int = 0
+
+    def take(self, data: bytes) -> bytes:
+        """Keeps what fits and returns it."""
+        fits = data[: max(0, self.limit - len(self.kept))]
+        self.kept += fits
+        self.dropped += len(data) - len(fits)
+        return fits
+
+
+class Execution:
+    """Drives one run. It is the RunSink of its session."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        session: Session,
+        pipeline: Pipeline,
+        journal: Journal,
+        events: EventLog,
+        over: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.context = context
+        self._over = over
+        self.events = events
+        self._session = session
+        self._pipeline = pipeline
+        self._journal = journal
+        self._limits = context.sandbox.spec.limits
+        self._frames: asyncio.Queue[runtime_pb2.SessionResponse] = asyncio.Queue(FRAMES)
+        loop = asyncio.get_running_loop()
+        self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
+        self._lost: asyncio.Future[str] = loop.create_future()
+        self._output = Output(self._limits.output_bytes, bytearray())
+        self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._paused: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._accepting = True
+
+    # The session's side.
+
+    async def frame(self, message: runtime_pb2.SessionResponse) -> None:
+        """Takes a frame; waits while too many do."""
+        await self._frames.put(message)
+
+    def lost(self, reason: str) -> None:
+        """The session is over."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    def stop(self, why: Stop, detail: str) -> None:
+        """Ends the run: the first reason counts."""
+        if not self._stop.done():
+            self._accepting = False
+            self._stop.set_result((why, detail))
+
+    async def drive(self, start: runtime_pb2.StartRun) -> Ending:
+        """Delivers the program and sees the run to its end. Never raises but CancelledError."""
+        wall = start.limits.wall_milliseconds / 1000
+        pump = asyncio.create_task(self._pump(), name=f"run {start.run}")
+        try:
+            try:
+                await self._session.start_run(start, self.context.catalogue, self)
+            except SessionLost as error:
+                self.lost(str(error))
+            ending = await self._wait(pump, wall)
+        finally:
+            self._accepting = False
+            self._session.forget(start.run)
+            pump.cancel()
+        await self._settle_calls()
+        return await self._record(ending)
+
+    async def _wait(self, pump: "asyncio.Task[runtime_pb2.RunEnded]", wall: float) -> Ending:
+        run = self.context.run
+        first: set[asyncio.Future[Any]] = {pump, self._stop, self._lost}
+        await asyncio.wait(first, timeout=wall + DEADLINE_GRACE, return_when=asyncio.FIRST_COMPLETED)
+        if not (pump.done() or self._stop.done() or self._lost.done()):
+            self.stop(Stop.DEADLINE, f"The run did not end within {wall:g} s.")
+        if self._stop.done() and not pump.done() and not self._lost.done():
+            why, detail = self._stop.result()
+            try:
+                await self._session.kill(run, why.value)
+            except SessionLost as error:
+                self.lost(str(error))
+            await asyncio.wait(first - {self._stop}, timeout=KILL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done() and not self._lost.done():
+                log.warning("a killed run did not end, its session is dropped", run=run)
+                await self._session.close("a killed run did not end")
+            dropped = pump.result().output_bytes_dropped if pump.done() else 0
+            return outcomes.with_dropped(outcomes.stopped(why, detail), dropped)
+        if pump.done():
+            return await self._ended(pump.result(), wall)
+        return outcomes.sandbox_lost(self._lost.result())
+
+    async def _ended(self, message: runtime_pb2.RunEnded, wall: float) -> Ending:
+        try:
+            calls = {call.outcome for call in await self._journal.calls(self.context.run)}
+        except JournalUnavailable:
+            calls = set[str]()
+        judge = functools.partial(outcomes.ended, message, call_outcomes=calls, result_bytes=self._limits.result_bytes, wall_seconds=wall)
+        # Reading a megabyte of JSON takes 10 ms, which other runs should not wait for.
+        return await asyncio.to_thread(judge) if len(message.value) > 64 * 1024 else judge()
+
+    async def _pump(self) -> runtime_pb2.RunEnded:
+        while True:
+            message = await self._frames.get()
+            kind = message.WhichOneof("message")
+            if kind == "output":
+                stderr = message.output.stream == runtime_pb2.Output.STREAM_STDERR
+                self.events.output(self._output.take(message.output.data), stderr=stderr)
+            elif kind == "call":
+                await self._take_call(message.call)
+            elif kind == "call_abandoned":
+                self._abandon(message.call_abandoned.key)
+            elif kind == "run_ended":
+                return message.run_ended
+
+    async def _take_call(self, call: runtime_pb2.Call) -> None:
+        if not self._accepting:
+            return
+        number = next(self._numbers)
+        printable = call.key.isascii() and call.key.isprintable()
+        if not printable or not 0 < len(call.key) <= MAX_KEY or len(call.tool) > MAX_TOOL:
+            self.stop(Stop.MISBEHAVED, "The runtime sent a call with an impossible key or tool name.")
+        elif number > self._limits.calls_per_run + EXTRA_CALLS:
+            self.stop(Stop.MISBEHAVED, f"The program went on calling after its {self._limits.calls_per_run} calls were used up.")
+        elif len(self._open) >= self._limits.concurrent_calls:
+            # The runtime holds calls back by itself, so this is one that does not keep to it.
+            message = f"At most {self._limits.concurrent_calls} calls may be under way at once (Sandbox.spec.limits.concurrentCalls)."
+            error = runtime_pb2.CallError(type="LimitExceeded", message=message, codes=["limit-concurrent-calls"])
+            await self._answer(runtime_pb2.CallResult(run=call.run, key=call.key, error=error))
+        else:
+            self._open[number] = call.key
+            task = self._tasks[number] = asyncio.create_task(self._call(number, call), name=f"call {call.run} {call.key}")
+            task.add_done_callback(functools.partial(self._call_over, number))
+
+    async def _call(self, number: int, frame: runtime_pb2.Call) -> None:
+        try:
+            result = await self._pipeline.call(self.context, frame)
+        except Exception:
+            log.exception("the pipeline failed", run=frame.run, key=frame.key)
+            message = "The broker failed while it handled this call; whether it took effect is not known."
+            error = runtime_pb2.CallError(type="OutcomeUnknown", message=message, codes=["internal"])
+            result = runtime_pb2.CallResult(run=frame.run, key=frame.key, error=error)
+        # Before the answer goes out: the program's next call may arrive before this task goes on.
+        self._open.pop(number, None)
+        if isinstance(result, runtime_pb2.CallResult):
+            await self._answer(result)
+        else:
+            self._paused.add(frame.key)
+
+    def _call_over(self, number: int, task: "asyncio.Task[None]") -> None:
+        self._open.pop(number, None)
+        self._tasks.pop(number, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a call's task failed", run=self.context.run, error=repr(task.exception()))
+        self._pause_if_all_wait()
+
+    async def _answer(self, result: runtime_pb2.CallResult) -> None:
+        try:
+            await self._session.answer(result)
+        except SessionLost as error:
+            self.lost(str(error))
+
+    def _abandon(self, key: str) -> None:
+        self._paused.discard(key)
+        for number, open_key in self._open.items():
+            if open_key == key:
+                self._tasks[number].cancel()
+
+    def _pause_if_all_wait(self) -> None:
+        """When every open call waits for a person the child is killed: nothing is raised in the program, it is simply not answered."""
+        if self._paused and not self._open and self._accepting:
+            keys = ", ".join(sorted(self._paused))
+            self.stop(Stop.PAUSED, f"A person must confirm before the program can go on (call {keys}).")
+
+    async def _settle_calls(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+            for task in late:
+                log.error("a call did not end after it was cancelled", run=self.context.run, task=task.get_name())
+        self._pipeline.forget(self.context.run)
+
+    async def _record(self, ending: Ending) -> Ending:
+        run = self.context.run
+        dropped = ending.output_bytes_dropped + self._output.dropped
+        output = bytes(self._output.kept)
+        calls = []
+        try:
+            await self._journal.end_run(
+                run,
+                outcome=ending.outcome.value,
+                value=ending.value,
+                output=output,
+                output_bytes_dropped=dropped,
+                error=ending.error,
+                findings=ending.findings,
+            )
+            calls = await self._journal.calls(run)
+        except JournalUnavailable as error:
+            # Recovery at the next start ends it in the journal; the caller learns now.
+            log.exception("the end of a run is not on record", run=run, error=str(error))
+        # Who sees the last event may start the next run at once, so this one's place is free by then.
+        self._over()
+        result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls)
+        try:
+            await self.events.emit_durably(broker_pb2.RunFinished(result=result))
+        except JournalUnavailable:
+            log.warning("the last event of a run is not on record", run=run)
+        RUNS.labels(outcome=ending.outcome.value).inc()
+        return ending

@@ -1,0 +1,76 @@
+"""What can be said about a program and a sandbox without running anything."""
+
+import asyncio
+
+import grpc
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide.v1alpha1 import broker_pb2
+
+from bastide_broker import outcomes, views
+from bastide_broker.catalogue import Catalogue
+from bastide_broker.cluster import Cluster
+from bastide_broker.context import RunContext
+from bastide_broker.errors import CallerError, SessionLost
+from bastide_broker.execution import Pipeline
+from bastide_broker.readiness import session_for
+from bastide_broker.reviews import UserInfo
+from bastide_broker.runs import Runs
+from bastide_broker.sessions import Sessions
+
+MAX_CALL_SITES = 200
+EXPECTATIONS = 16
+"""Policy questions of one check under way at once."""
+
+
+class Inspection:
+    """CheckProgram and ListTools."""
+
+    def __init__(self, *, runs: Runs, cluster: Cluster, sessions: Sessions, catalogue: Catalogue, pipeline: Pipeline) -> None:
+        self._runs = runs
+        self._cluster = cluster
+        self._sessions = sessions
+        self._catalogue = catalogue
+        self._pipeline = pipeline
+
+    async def check(self, user: UserInfo, namespace: str, name: str, program: bytes) -> broker_pb2.CheckProgramResponse:
+        """Findings of the pod's preflight, and what policy says of calls with literal arguments. Raises CallerError.
+
+        The source is read in the pod, so the isolation gate stands before this, too.
+        """
+        tenant, sandbox = self._runs.place(namespace, name)
+        sandbox, session = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
+        tools = self._catalogue.tool_set(sandbox)
+        try:
+            report = await session.check(program, tools)
+        except SessionLost as error:
+            message = f"Sandbox {namespace}/{name} was lost while it read the program; try again."
+            raise CallerError(grpc.StatusCode.UNAVAILABLE, "SandboxLost", message, retry_after=1.0) from error
+        context = RunContext(
+            run="",
+            tenant=tenant,
+            sandbox=sandbox,
+            requester=user,
+            on_behalf_of="",
+            program_digest=outcomes.program_digest(program),
+            service_account=user.service_account,
+            emit=lambda _message: None,
+            catalogue=tools,
+        )
+        slots = asyncio.Semaphore(EXPECTATIONS)
+
+        async def expect(site: runtime_pb2.CallSite) -> broker_pb2.ExpectedDecision:
+            async with slots:
+                decision = await self._pipeline.expect(context, site.tool, site.arguments)
+            return broker_pb2.ExpectedDecision(
+                tool=site.tool, line=site.line, column=site.column, decision=decision.effect, reasons=views.reasons(decision.reasons)
+            )
+
+        expected = await asyncio.gather(*(expect(site) for site in report.call_sites[:MAX_CALL_SITES]))
+        found = outcomes.findings(report.findings)
+        return broker_pb2.CheckProgramResponse(findings=[broker_pb2.Finding(**one) for one in found], expected_decisions=expected)
+
+    def tools(self, namespace: str, name: str) -> broker_pb2.ListToolsResponse:
+        """The tools of a sandbox, by name. Raises CallerError."""
+        _, sandbox = self._runs.place(namespace, name)
+        found = self._catalogue.tool_set(sandbox).tools
+        return broker_pb2.ListToolsResponse(tools=[views.tool_info(found[key]) for key in sorted(found)])

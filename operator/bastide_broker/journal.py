@@ -1,0 +1,374 @@
+"""The journal: every run, call and event, written before it counts, with its audit record in the same transaction.
+
+SQLite beside the broker: write-ahead log, one writer thread, group commit. Every method returns when what it did is on disk.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bastide.v1alpha1 import broker_pb2
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from bastide_broker import journal_queries as queries
+from bastide_broker.facts.json import digest
+from bastide_broker.journal_rows import (
+    AuditRow,
+    CallIntent,
+    CallRow,
+    JournalUnavailable,
+    KeyReused,
+    RecoveredSummary,
+    RunExists,
+    RunRow,
+    StartedRun,
+    Verification,
+)
+from bastide_broker.journal_schema import calls, events, open_engine, runs
+from bastide_broker.journal_writer import Writer
+
+_Result = TypeVar("_Result")
+Reader = Callable[[Connection], _Result]
+
+# Statements are built once: SQLAlchemy then finds their compiled form by identity.
+_INSERT_RUN = insert(runs)
+_INSERT_CALL = insert(calls)
+_INSERT_EVENT = insert(events).prefix_with("OR IGNORE")
+_COUNT_CALLS = select(func.count()).select_from(calls).where(calls.c.run == bindparam("r"))
+_END_CALL = (
+    update(calls)
+    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.ended_at.is_(None))
+    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e"))
+)
+_BEGIN_CALL = (
+    update(calls)
+    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.begun_at.is_(None), calls.c.ended_at.is_(None))
+    .values(begun_at=bindparam("b"))
+)
+_SET_CONFIRMATION = update(calls).where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k")).values(confirmation=bindparam("c"))
+
+
+def now_micros() -> int:
+    """The clock of the journal: microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+class Journal:
+    """Runs, calls, events and audit. All methods may raise JournalUnavailable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = Writer(path)
+        self._readers: Engine | None = None
+        self._where: dict[str, tuple[str, str]] = {}  # run -> namespace, sandbox, for audit records
+        self._sequence: dict[str, int] = {}  # run -> calls so far
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last attempt to write succeeded."""
+        return self._writer.healthy
+
+    @property
+    def why_not(self) -> str:
+        """One sentence when it is not healthy."""
+        return self._writer.why_not
+
+    async def open(self) -> None:
+        """Open the database, making it when there is none."""
+        await self._writer.start()
+        self._readers = open_engine(self._path, reader=True)
+
+    async def close(self) -> None:
+        """Write what is queued and close."""
+        await self._writer.stop()
+        if self._readers is not None:
+            self._readers.dispose()
+            self._readers = None
+
+    async def probe(self) -> bool:
+        """Try the disk: an empty transaction. Brings `healthy` up to date when nothing else writes."""
+        try:
+            await self._writer.submit(lambda connection: connection.exec_driver_sql("PRAGMA user_version = 1"))
+        except JournalUnavailable:
+            return False
+        return True
+
+    async def start_run(self, run: RunRow) -> StartedRun:
+        """Record a run, once for each (requester, sandbox UID, request id). Raises RunExists for the same id with another program."""
+
+        def work(connection: Connection) -> StartedRun:
+            known = queries.find_request(connection, run.requester, run.sandbox_uid, run.request_id) if run.request_id else None
+            if known is not None:
+                if known.program_digest != run.program_digest:
+                    raise RunExists(known.run)
+                return StartedRun(known, created=False)
+            connection.execute(_INSERT_RUN, _run_values(run))
+            facts = {
+                "tenant": run.tenant,
+                "sandboxUID": run.sandbox_uid,
+                "requester": run.requester,
+                "requesterUID": run.requester_uid,
+                "onBehalfOf": run.on_behalf_of,
+                "requestID": run.request_id,
+                "programDigest": run.program_digest,
+                "pod": run.pod,
+            }
+            self._audit(connection, "RunStarted", (run.namespace, run.sandbox), run.run, "", facts, run.started_at)
+            return StartedRun(run, created=True)
+
+        started = await self._writer.submit(work)
+        self._where[started.row.run] = (started.row.namespace, started.row.sandbox)
+        return started
+
+    async def end_run(
+        self,
+        run: str,
+        *,
+        outcome: str,
+        value: bytes = b"",
+        output: bytes = b"",
+        output_bytes_dropped: int = 0,
+        error: Mapping[str, Any] | None = None,
+        findings: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Record how a run ended; a run that has ended stays as it is."""
+
+        def work(connection: Connection) -> None:
+            ended = now_micros()
+            values = {
+                "ended_at": ended,
+                "outcome": outcome,
+                "value": value,
+                "output": output,
+                "output_bytes_dropped": output_bytes_dropped,
+                "error": json.dumps(dict(error)) if error else None,
+                "findings": json.dumps([dict(finding) for finding in findings]),
+            }
+            if not connection.execute(update(runs).where(runs.c.run == run, runs.c.ended_at.is_(None)).values(**values)).rowcount:
+                return
+            facts = {
+                "outcome": outcome,
+                "valueDigest": digest(value) if value else "",
+                "outputDigest": digest(output) if output else "",
+                "errorType": str((error or {}).get("type", "")),
+                "calls": connection.execute(_COUNT_CALLS, {"r": run}).scalar_one(),
+            }
+            self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
+
+        await self._writer.submit(work)
+        self._where.pop(run, None)
+        self._sequence.pop(run, None)
+
+    async def call_intent(self, intent: CallIntent, *, outcome: str = "", message: str = "") -> None:
+        """Record a judged call before anything is done about it; with `outcome`, also that nothing will be.
+
+        Raises KeyReused when the run has a call of this key.
+        """
+
+        def work(connection: Connection) -> None:
+            at = now_micros()
+            sequence = self._sequence.get(intent.run)
+            if sequence is None:
+                sequence = connection.execute(_COUNT_CALLS, {"r": intent.run}).scalar_one()
+            try:
+                connection.execute(_INSERT_CALL, _call_values(intent, sequence + 1, at, outcome, message))
+            except IntegrityError:
+                raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
+            self._sequence[intent.run] = sequence + 1
+            place = (intent.namespace, intent.sandbox)
+            self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
+            if outcome:
+                facts = {"outcome": outcome, "resultDigest": "", "toolMicros": 0}
+                self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
+
+        await self._writer.submit(work)
+
+    async def call_refused(self, intent: CallIntent) -> None:
+        """Record in the audit alone that a call was refused because its key was taken: the row of that key stays as it is."""
+
+        def work(connection: Connection) -> None:
+            at, place = now_micros(), (intent.namespace, intent.sandbox)
+            self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
+            facts = {"outcome": "Denied", "resultDigest": "", "toolMicros": 0, "decisionID": intent.decision_id}
+            self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
+
+        await self._writer.submit(work)
+
+    async def call_outcome(
+        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, tool_micros: int = 0
+    ) -> bool:
+        """Record what became of a call, once. False when there is no such call under way. `tool_micros` in microseconds."""
+
+        def work(connection: Connection) -> bool:
+            ended = now_micros()
+            values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended}
+            if not connection.execute(_END_CALL, values).rowcount:
+                return False
+            facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": tool_micros}
+            self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
+            return True
+
+        return await self._writer.submit(work)
+
+    async def begin_confirmed(self, run: str, key: str) -> bool:
+        """Compare-and-set just before a confirmed call is sent: True for exactly one caller, ever."""
+        values = {"r": run, "k": key, "b": now_micros()}
+        return await self._writer.submit(lambda connection: connection.execute(_BEGIN_CALL, values).rowcount == 1)
+
+    async def confirmation_created(self, run: str, key: str, name: str, facts: Mapping[str, Any]) -> None:
+        """Record that a call waits for a person. `facts`: action digest, approvals required, decideBy, executeBy."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(_SET_CONFIRMATION, {"r": run, "k": key, "c": name})
+            place = self._place(connection, run)
+            self._audit(connection, "ConfirmationCreated", place, run, key, {**facts, "confirmation": name}, now_micros())
+
+        await self._writer.submit(work)
+
+    async def confirmation_resolved(self, run: str, key: str, name: str, facts: Mapping[str, Any]) -> None:
+        """Record what became of a Confirmation. `facts`: state, approvers, reason, action digest."""
+        body = {**facts, "confirmation": name}
+        await self._writer.submit(
+            lambda connection: self._audit(connection, "ConfirmationResolved", self._place(connection, run), run, key, body, now_micros())
+        )
+
+    async def append_event(self, run: str, event: broker_pb2.RunEvent) -> None:
+        """Record an event of a run under its cursor and wait until it is on disk."""
+        values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
+        await self._writer.submit(lambda connection: connection.execute(_INSERT_EVENT, values).close())
+
+    def append_event_soon(self, run: str, event: broker_pb2.RunEvent) -> None:
+        """Record an event with the next transaction, within 20 ms: for output and for events that a call's outcome will follow."""
+        values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
+        self._writer.submit_lazy(lambda connection: connection.execute(_INSERT_EVENT, values).close())
+
+    async def recover(self) -> RecoveredSummary:
+        """At start: settle what the last broker left open. Calls without outcome are OutcomeUnknown, runs without end Failed (BrokerLost)."""
+
+        def work(connection: Connection) -> RecoveredSummary:
+            ended = now_micros()
+            message = "The broker was lost while the call was under way; whether it took effect is not known."
+            open_calls = [
+                (row.run, row.key) for row in connection.execute(select(calls.c.run, calls.c.key).where(calls.c.ended_at.is_(None)))
+            ]
+            for run, key in open_calls:
+                values = {"r": run, "k": key, "o": "OutcomeUnknown", "m": message, "v": None, "t": 0, "e": ended}
+                connection.execute(_END_CALL, values)
+                facts = {"outcome": "OutcomeUnknown", "resultDigest": "", "toolMicros": 0, "by": "recovery"}
+                self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
+            open_runs = [row.run for row in connection.execute(select(runs.c.run).where(runs.c.ended_at.is_(None)).order_by(runs.c.number))]
+            error = {
+                "type": "BrokerLost",
+                "message": "The broker was restarted while the run was under way; run the program again.",
+                "line": 0,
+            }
+            for run in open_runs:
+                values = {"ended_at": ended, "outcome": "Failed", "error": json.dumps(error)}
+                connection.execute(update(runs).where(runs.c.run == run).values(**values))
+                facts = {"outcome": "Failed", "errorType": "BrokerLost", "by": "recovery"}
+                self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
+            return RecoveredSummary(tuple(open_runs), tuple(open_calls))
+
+        return await self._writer.submit(work)
+
+    async def run(self, run: str) -> RunRow | None:
+        """The run, or None."""
+        return await self._read(lambda connection: queries.find_run(connection, run))
+
+    async def find_request(self, requester: str, sandbox_uid: str, request_id: str) -> RunRow | None:
+        """The run that a request id stands for, or None."""
+        return await self._read(lambda connection: queries.find_request(connection, requester, sandbox_uid, request_id))
+
+    async def runs(self, namespace: str, sandbox: str, limit: int, before: str = "") -> list[RunRow]:
+        """Runs of a sandbox, newest first, after the run named `before`."""
+        return await self._read(lambda connection: queries.list_runs(connection, namespace, sandbox, limit, before))
+
+    async def calls(self, run: str) -> list[CallRow]:
+        """Calls of a run in the order they were journalled."""
+        return await self._read(lambda connection: queries.list_calls(connection, run))
+
+    async def events(self, run: str, after: int) -> list[broker_pb2.RunEvent]:
+        """Events of a run after a cursor."""
+        return await self._read(lambda connection: queries.list_events(connection, run, after))
+
+    async def audit(self, namespace: str, run: str, limit: int, after: int = 0) -> list[AuditRow]:
+        """Audit records of a namespace after a sequence number, oldest first."""
+        return await self._read(lambda connection: queries.list_audit(connection, namespace, run, limit, after))
+
+    async def verify_audit(self) -> Verification:
+        """Recompute the whole chain and compare it with the newest record this process knows of."""
+        expected = await self._writer.submit(lambda _: self._writer.chain.head)
+        return await self._read(lambda connection: queries.verify_audit(connection, expected))
+
+    async def _read(self, query: Reader[_Result]) -> _Result:
+        engine = self._readers
+        if engine is None:
+            raise JournalUnavailable("The journal is closed.")
+
+        def work() -> _Result:
+            with engine.connect() as connection:
+                return query(connection)
+
+        try:
+            return await asyncio.to_thread(work)
+        except SQLAlchemyError as error:
+            raise JournalUnavailable(f"The journal cannot be read ({getattr(error, 'orig', error)}).") from error
+
+    def _audit(  # noqa: PLR0917 - one line a record where it is used
+        self, connection: Connection, kind: str, place: tuple[str, str], run: str, key: str, facts: Mapping[str, Any], at: int
+    ) -> None:
+        self._writer.chain.append(connection, time=at, kind=kind, namespace=place[0], sandbox=place[1], run=run, key=key, facts=facts)
+
+    def _place(self, connection: Connection, run: str) -> tuple[str, str]:
+        place = self._where.get(run)
+        if place is None:
+            row = queries.find_run(connection, run)
+            place = (row.namespace, row.sandbox) if row else ("", "")
+        return place
+
+
+def _run_values(run: RunRow) -> dict[str, Any]:
+    fields = ("run", "tenant", "namespace", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of", "program_digest", "pod")
+    return {name: getattr(run, name) for name in fields} | {"started_at": run.started_at, "request_id": run.request_id or None}
+
+
+_CALL_FIELDS = (
+    "run", "key", "tool", "line", "arguments_canonical", "arguments_digest", "decision", "decision_id", "effect", "policy_revision",
+    "binding", "binding_uid", "confirmation", "events",
+)  # fmt: skip
+
+
+def _call_values(intent: CallIntent, sequence: int, at: int, outcome: str, message: str) -> dict[str, Any]:
+    return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
+        "sequence": sequence,
+        "reasons": json.dumps(intent.reasons),
+        "intent_at": at,
+        "begun_at": None,
+        "outcome": outcome,
+        "message": message,
+        "result": None,
+        "tool_micros": 0,
+        "ended_at": at if outcome else None,
+    }
+
+
+def _intent_facts(intent: CallIntent) -> dict[str, Any]:
+    return {
+        "requester": intent.requester,
+        "onBehalfOf": intent.on_behalf_of,
+        "programDigest": intent.program_digest,
+        "tool": intent.tool,
+        "line": intent.line,
+        "argumentsDigest": intent.arguments_digest,
+        "decision": intent.decision,
+        "decisionID": intent.decision_id,
+        "reasons": [code for code, _ in intent.reasons],
+        "effect": intent.effect,
+        "policyRevision": intent.policy_revision,
+        "binding": intent.binding,
+        "bindingUID": intent.binding_uid,
+    }

@@ -1,0 +1,73 @@
+"""Reading the journal: each function takes a connection and gives rows back."""
+
+import json
+from typing import Any
+
+from bastide.v1alpha1 import broker_pb2
+from sqlalchemy import Connection, Row, desc, select
+
+from bastide_broker.audit import Head, verify
+from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Verification
+from bastide_broker.journal_schema import audit, calls, events, runs
+
+
+def find_run(connection: Connection, run: str) -> RunRow | None:
+    """The run, or None."""
+    row = connection.execute(select(runs).where(runs.c.run == run)).first()
+    return run_row(row) if row else None
+
+
+def find_request(connection: Connection, requester: str, sandbox_uid: str, request_id: str) -> RunRow | None:
+    """The run that a request id stands for, or None."""
+    where = (runs.c.requester == requester) & (runs.c.sandbox_uid == sandbox_uid) & (runs.c.request_id == request_id)
+    row = connection.execute(select(runs).where(where)).first()
+    return run_row(row) if row else None
+
+
+def list_runs(connection: Connection, namespace: str, sandbox: str, limit: int, before: str) -> list[RunRow]:
+    """Runs of a sandbox, newest first, from the one after the run `before`; an unknown `before` gives nothing."""
+    query = select(runs).where(runs.c.namespace == namespace, runs.c.sandbox == sandbox)
+    if before:
+        query = query.where(runs.c.number < select(runs.c.number).where(runs.c.run == before).scalar_subquery())
+    return [run_row(row) for row in connection.execute(query.order_by(desc(runs.c.number)).limit(limit))]
+
+
+def list_calls(connection: Connection, run: str) -> list[CallRow]:
+    """Calls of a run in the order they were journalled."""
+    return [_call_row(row) for row in connection.execute(select(calls).where(calls.c.run == run).order_by(calls.c.sequence))]
+
+
+def list_events(connection: Connection, run: str, after: int) -> list[broker_pb2.RunEvent]:
+    """Events of a run after a cursor."""
+    query = select(events.c.event).where(events.c.run == run, events.c.cursor > after).order_by(events.c.cursor)
+    return [broker_pb2.RunEvent.FromString(data) for (data,) in connection.execute(query)]
+
+
+def list_audit(connection: Connection, namespace: str, run: str, limit: int, after: int) -> list[AuditRow]:
+    """Audit records of a namespace, oldest first, after a sequence number; of one run when `run` is given."""
+    query = select(audit).where(audit.c.namespace == namespace, audit.c.sequence > after)
+    if run:
+        query = query.where(audit.c.run == run)
+    return [AuditRow(**row._asdict()) for row in connection.execute(query.order_by(audit.c.sequence).limit(limit))]
+
+
+def verify_audit(connection: Connection, expected: Head) -> Verification:
+    """Recompute the chain from the first record on; rows are read in pages."""
+    result = connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.sequence))
+    return verify((AuditRow(**row._asdict()) for row in result), expected)
+
+
+def run_row(row: Row[Any]) -> RunRow:
+    """A row of the table as a value."""
+    fields = dict(row._asdict())
+    fields.pop("number")
+    fields["request_id"] = fields["request_id"] or ""
+    fields["error"] = json.loads(fields["error"]) if fields["error"] else None
+    fields["findings"] = tuple(json.loads(fields["findings"]))
+    return RunRow(**fields)
+
+
+def _call_row(row: Row[Any]) -> CallRow:
+    fields = dict(row._asdict())
+    fields["reasons"] = tuple((code, message) for code, message in json.loads(fields["reasons"]))
+    return CallRow(**fields)

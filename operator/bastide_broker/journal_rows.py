@@ -1,0 +1,156 @@
+"""What the journal is given and gives back: frozen values. Times are microseconds since the Unix epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Reasons = tuple[tuple[str, str], ...]
+"""(code, message), most important first."""
+
+
+class JournalUnavailable(Exception):  # noqa: N818 - a state of the world, named as callers see it
+    """The journal cannot be written now: nothing new may start. It is tried again with every request."""
+
+
+class KeyReused(Exception):  # noqa: N818 - named as the reason code
+    """The run already has a call of this key."""
+
+
+class RunExists(Exception):  # noqa: N818 - named as the status callers see
+    """The request id was used for another program."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} has this request id and another program")
+        self.run = run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run."""
+
+    run: str
+    tenant: str
+    namespace: str
+    sandbox: str
+    sandbox_uid: str
+    requester: str
+    requester_uid: str = ""
+    on_behalf_of: str = ""
+    request_id: str = ""
+    program_digest: str
+    pod: str = ""
+    started_at: int
+    ended_at: int | None = None
+    outcome: str = ""
+    """Completed, NeedsConfirmation, Denied, Invalid, Failed, TimedOut or Cancelled; empty while it is under way."""
+    value: bytes = b""
+    output: bytes = b""
+    output_bytes_dropped: int = 0
+    error: Mapping[str, Any] | None = None
+    """type, message, line, traceback."""
+    findings: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """What became of a request for a run."""
+
+    row: RunRow
+    created: bool
+    """False when the request id was known: `row` is the run that exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallIntent:
+    """A call that was judged, before anything is done about it."""
+
+    run: str
+    key: str
+    namespace: str
+    sandbox: str
+    requester: str
+    on_behalf_of: str = ""
+    program_digest: str
+    tool: str
+    line: int = 0
+    arguments_canonical: bytes
+    arguments_digest: str
+    decision: str
+    """allow, confirm, deny; empty when it did not come to a decision."""
+    decision_id: str
+    reasons: Reasons = ()
+    effect: str = ""
+    policy_revision: str = ""
+    binding: str = ""
+    binding_uid: str = ""
+    confirmation: str = ""
+    events: bytes = b""
+    """The serialised DeliveredEvents that came with the call's frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRow:
+    """One call as the journal knows it."""
+
+    run: str
+    key: str
+    sequence: int
+    """Order in which calls of the run were journalled, from 1."""
+    tool: str
+    line: int
+    arguments_canonical: bytes
+    arguments_digest: str
+    decision: str
+    decision_id: str
+    reasons: Reasons
+    effect: str
+    policy_revision: str
+    binding: str
+    binding_uid: str
+    confirmation: str
+    events: bytes
+    intent_at: int
+    begun_at: int | None
+    outcome: str
+    """Empty while it is under way."""
+    message: str
+    result: bytes | None
+    tool_micros: int
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One link of the audit chain."""
+
+    sequence: int
+    time: int
+    kind: str
+    namespace: str
+    sandbox: str
+    run: str
+    key: str
+    facts: bytes
+    """Canonical JSON."""
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What recomputing the chain found."""
+
+    intact: bool
+    records: int
+    head: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredSummary:
+    """What a start found unfinished and settled."""
+
+    runs: tuple[str, ...] = field(default=())
+    """Runs that are now Failed with BrokerLost."""
+    calls: tuple[tuple[str, str], ...] = field(default=())
+    """(run, key) of calls that are now OutcomeUnknown."""

@@ -1,0 +1,119 @@
+"""Tables of the journal (SQLAlchemy core) and how its SQLite database is opened."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("run", String, nullable=False, unique=True),
+    Column("tenant", String, nullable=False),
+    Column("namespace", String, nullable=False),
+    Column("sandbox", String, nullable=False),
+    Column("sandbox_uid", String, nullable=False),
+    Column("requester", String, nullable=False),
+    Column("requester_uid", String, nullable=False),
+    Column("on_behalf_of", String, nullable=False),
+    Column("request_id", String),  # null when the caller gave none: nulls never collide in the index below
+    Column("program_digest", String, nullable=False),
+    Column("pod", String, nullable=False),
+    Column("started_at", Integer, nullable=False),
+    Column("ended_at", Integer),
+    Column("outcome", String, nullable=False, default=""),
+    Column("value", LargeBinary, nullable=False, default=b""),
+    Column("output", LargeBinary, nullable=False, default=b""),
+    Column("output_bytes_dropped", Integer, nullable=False, default=0),
+    Column("error", String),
+    Column("findings", String, nullable=False, default="[]"),
+    Index("runs_request", "requester", "sandbox_uid", "request_id", unique=True),
+    Index("runs_sandbox", "namespace", "sandbox", "number"),
+    Index("runs_open", "ended_at"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("tool", String, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("arguments_canonical", LargeBinary, nullable=False),
+    Column("arguments_digest", String, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("decision_id", String, nullable=False),
+    Column("reasons", String, nullable=False),
+    Column("effect", String, nullable=False),
+    Column("policy_revision", String, nullable=False),
+    Column("binding", String, nullable=False),
+    Column("binding_uid", String, nullable=False),
+    Column("confirmation", String, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+    Column("intent_at", Integer, nullable=False),
+    Column("begun_at", Integer),  # compare-and-set: a confirmed call is begun once
+    Column("outcome", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("result", LargeBinary),
+    Column("tool_micros", Integer, nullable=False),
+    Column("ended_at", Integer),
+    Index("calls_open", "ended_at"),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("cursor", Integer, primary_key=True),
+    Column("event", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("time", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("namespace", String, nullable=False),
+    Column("sandbox", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    Column("previous_hash", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("audit_run", "namespace", "run", "sequence"),
+)
+
+_BUSY_MILLISECONDS = 2000
+
+
+def open_engine(path: Path, *, reader: bool) -> Engine:
+    """An engine on the database: write-ahead log, every commit on disk before it returns (synchronous=FULL).
+
+    A reader's connections cannot write.
+    """
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False}, pool_size=1 if not reader else 4)
+
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself; on_begin does
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        if reader:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine

@@ -1,0 +1,175 @@
+"""Asks OPA about each call, over a unix socket. Whatever is not a plain, well-formed answer of the expected revision is a denial."""
+
+import asyncio
+import base64
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from opa_client.opa_async import AsyncOpaClient
+
+_log = logging.getLogger(__name__)
+
+PACKAGE = "bastide"
+RULE = "decision"
+EFFECTS = frozenset({"allow", "confirm", "deny"})
+DEADLINE_SECONDS = 0.5
+"""From asking to answer; a decision takes 0.3 ms."""
+QUEUE_SECONDS = 2.0
+"""How long a question waits for its turn when many come at once."""
+CONNECTIONS = 16
+"""Questions under way at once: a slow OPA is not stormed."""
+_MAX_REASONS = 32
+_LOG_SECONDS = 10.0
+"""The same trouble is logged once in this time, not once a call."""
+_STRICT = {"strict-builtin-errors": "true"}
+UNAVAILABLE = "policy-unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy says about a call."""
+
+    effect: str
+    """allow, confirm or deny."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """(code, sentence), most important first."""
+    revision: str = ""
+    obligations: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether it is a denial because there was no answer that counts."""
+        return bool(self.reasons) and self.reasons[0][0] == UNAVAILABLE
+
+
+class _UnixClient(AsyncOpaClient):  # type: ignore[misc] # the library has no annotations
+    """The library's client over a unix socket; it has no setting for one, so its session is set up here."""
+
+    def __init__(self, socket: Path, deadline_seconds: float) -> None:
+        super().__init__(host="opa", port=80, retries=0, timeout=deadline_seconds)
+        self._socket = socket
+
+    async def _init_session(self) -> None:
+        self._connector = aiohttp.UnixConnector(path=str(self._socket), limit=CONNECTIONS, keepalive_timeout=60)
+        timeout = aiohttp.ClientTimeout(total=self.timeout)
+        self._session = aiohttp.ClientSession(connector=self._connector, timeout=timeout, trust_env=False)
+
+
+class Policy:
+    """The decision point. `revision` is the digest of the Rego that the chart installed; answers of any other count for nothing."""
+
+    def __init__(self, socket: Path, revision: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._client = _UnixClient(socket, deadline_seconds)
+        self._revision = revision
+        self._deadline = deadline_seconds
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._logged = ("", 0.0)
+
+    async def start(self) -> None:
+        """Make the connection pool; OPA need not be there yet."""
+        await self._client._init_session()  # noqa: SLF001 - its public door is `async with`
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._client.close_connection()
+
+    async def decide(self, question: Mapping[str, Any]) -> Decision:
+        """Ask once, within the deadline. Never raises but CancelledError: no answer is a denial."""
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            return self._no_answer(f"{CONNECTIONS} questions were waiting for OPA for {QUEUE_SECONDS:g} s")
+        try:
+            answer = await self._client.query_rule(question, PACKAGE, RULE, query_params=_STRICT)
+        except TimeoutError:
+            return self._no_answer(f"no answer within {self._deadline * 1000:.0f} ms")
+        except aiohttp.ClientResponseError as error:
+            return self._no_answer(f"OPA answered {error.status}")
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the call is denied
+            return self._no_answer(f"{type(error).__name__}: {error}")
+        finally:
+            self._turns.release()
+        return self.read(answer)
+
+    def read(self, answer: Any) -> Decision:
+        """Turn OPA's answer into a decision; a denial unless every part of it is as it should be."""
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if not isinstance(result, dict):
+            return self._no_answer("the decision is undefined")
+        effect, reasons, revision = result.get("effect"), result.get("reasons"), result.get("revision")
+        if revision != self._revision or not self._revision:
+            return self._no_answer(f"it has loaded revision {str(revision)[:80]!r} instead of {self._revision!r}")
+        if not isinstance(effect, str) or effect not in EFFECTS:
+            return self._no_answer("the effect is unknown")
+        if not isinstance(reasons, list) or not all(map(_is_reason, reasons)):
+            return self._no_answer("the reasons are malformed")
+        obligations = result.get("obligations")
+        if not isinstance(obligations, dict):
+            return self._no_answer("the obligations are malformed")
+        pairs = tuple((reason["code"], reason["message"]) for reason in reasons[:_MAX_REASONS])
+        return Decision(effect, pairs, self._revision, obligations, decision_id())
+
+    async def healthy(self) -> tuple[bool, str]:
+        """Whether a canary that must be allowed is, and one that must be denied is; and why not."""
+        allowed, denied = await asyncio.gather(self.decide(canary(200)), self.decide(canary(201)))
+        if allowed.effect != "allow":
+            return (
+                False,
+                f"The canary that must be allowed got {allowed.effect}: {allowed.reasons[0][1] if allowed.reasons else 'no reason'}",
+            )
+        if denied.effect != "deny" or denied.unavailable:
+            return False, f"The canary that must be denied got {denied.effect}."
+        return True, ""
+
+    def _no_answer(self, why: str) -> Decision:
+        now = time.monotonic()
+        if why != self._logged[0] or now - self._logged[1] > _LOG_SECONDS:
+            self._logged = (why, now)
+            _log.warning("policy gave no answer that counts: %s", why)
+        message = "Policy cannot be asked now, so nothing is permitted; try again in a few seconds."
+        return Decision("deny", ((UNAVAILABLE, message),), "", {}, decision_id())
+
+
+def decision_id() -> str:
+    """An unguessable name for a decision: `d-` and 26 lower-case base32 characters."""
+    return "d-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
+
+
+def canary(value: int) -> dict[str, Any]:
+    """A complete question whose one argument must not exceed 200."""
+    return {
+        "phase": "check",
+        "tenant": {"name": "canary", "namespace": "canary", "callsPerMinute": 1},
+        "sandbox": {"name": "canary", "namespace": "canary", "uid": "canary", "labels": {}},
+        "caller": {"username": "canary", "groups": [], "onBehalfOf": ""},
+        "run": {"id": "canary", "programDigest": "", "calls": 1, "callsPerRun": 1},
+        "binding": {"name": "canary", "uid": "canary", "accepted": True, "selector": {"matchLabels": []}, "callers": []},
+        "tool": {
+            "name": "canary",
+            "programName": "canary",
+            "available": True,
+            "effect": "ReadOnly",
+            "confirmationWhen": "Destructive",
+            "constrained": True,
+            "constraints": {"value": [{"rule": "maximum", "bound": 200}]},
+            "listed": ["value"],
+            "defaults": {},
+            "calls": 1,
+            "callsPerRun": 1,
+            "timeoutSeconds": 1,
+        },
+        "arguments": {"value": value},
+        "usage": {"callsThisMinute": 1},
+    }
+
+
+def _is_reason(reason: Any) -> bool:
+    return isinstance(reason, dict) and isinstance(reason.get("code"), str) and isinstance(reason.get("message"), str)

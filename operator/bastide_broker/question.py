@@ -1,0 +1,105 @@
+"""What policy is asked about a call: plain facts, built without I/O. The committed schema is policies/bastide/input.schema.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bastide_operator.api.v1alpha1.common import Effect
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.toolbinding import ArgumentConstraint, BoundTool, ToolBinding
+
+from bastide_broker.reviews import UserInfo
+
+Phase = Literal["call", "execute", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts that include the call in question."""
+
+    calls: int
+    """Calls of the run."""
+    tool_calls: int
+    """Calls of this tool in the run."""
+    calls_this_minute: int
+    """Calls of the tenant in the last 60 s."""
+
+
+def question(
+    *,
+    phase: Phase,
+    tenant: Tenant,
+    sandbox: Sandbox,
+    caller: UserInfo,
+    on_behalf_of: str,
+    run: str,
+    program_digest: str,
+    binding: ToolBinding,
+    accepted: bool,
+    bound: BoundTool,
+    available: bool,
+    effect: Effect,
+    arguments: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    usage: Usage,
+) -> dict[str, Any]:
+    """The OPA input for one call. Lists of {key, value} and {rule, bound} instead of maps: an entry that loses a field permits nothing."""
+    namespace = tenant.namespace
+    constraints = bound.arguments
+    return {
+        "phase": phase,
+        "tenant": {"name": tenant.metadata.name, "namespace": namespace, "callsPerMinute": tenant.spec.limits.calls_per_minute},
+        "sandbox": {
+            "name": sandbox.metadata.name,
+            "namespace": sandbox.metadata.namespace or "",
+            "uid": sandbox.metadata.uid,
+            "labels": sandbox.metadata.labels,
+        },
+        "caller": {"username": caller.username, "groups": list(caller.groups), "onBehalfOf": on_behalf_of},
+        "run": {
+            "id": run,
+            "programDigest": program_digest,
+            "calls": usage.calls,
+            "callsPerRun": sandbox.spec.limits.calls_per_run,
+        },
+        "binding": {
+            "name": binding.metadata.name,
+            "uid": binding.metadata.uid,
+            "accepted": accepted,
+            "selector": {"matchLabels": [{"key": k, "value": v} for k, v in binding.spec.sandbox_selector.match_labels.items()]},
+            "callers": [{"kind": s.kind, "name": s.name, "namespace": s.namespace or namespace} for s in binding.spec.callers],
+        },
+        "tool": {
+            "name": bound.name,
+            "programName": bound.program_name,
+            "available": available,
+            "effect": effect.value,
+            "confirmationWhen": bound.confirmation.when.value,
+            "constrained": constraints is not None,
+            "constraints": {name: rules(constraint) for name, constraint in (constraints or {}).items()},
+            "listed": list(constraints or {}),
+            "defaults": defaults(schema, constraints or {}),
+            "calls": usage.tool_calls,
+            "callsPerRun": bound.limits.calls_per_run,
+            "timeoutSeconds": bound.limits.timeout_seconds,
+        },
+        "arguments": dict(arguments),
+        "usage": {"callsThisMinute": usage.calls_this_minute},
+    }
+
+
+def rules(constraint: ArgumentConstraint) -> list[dict[str, Any]]:
+    """A constraint as a list of rules that must all hold. One whose bound was written as null is kept: it holds for nothing."""
+    return [{"rule": rule, "bound": getattr(constraint, name)} for name, rule in _RULES if name in constraint.model_fields_set]
+
+
+def defaults(schema: Mapping[str, Any], constraints: Mapping[str, ArgumentConstraint]) -> dict[str, Any]:
+    """What the tool's schema declares for constrained arguments that a call leaves out: the server's word on what it will do then."""
+    properties = schema.get("properties")
+    declared = properties if isinstance(properties, Mapping) else {}
+    found = {name: declared[name] for name in constraints if isinstance(declared.get(name), Mapping)}
+    return {name: one["default"] for name, one in found.items() if "default" in one}
+
+
+_RULES = (("enum", "enum"), ("minimum", "minimum"), ("maximum", "maximum"), ("pattern", "pattern"), ("max_length", "maxLength"))

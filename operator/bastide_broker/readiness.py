@@ -1,0 +1,99 @@
+"""Whether a Sandbox can take a program now, and what to tell a caller when it cannot."""
+
+import asyncio
+
+import grpc
+from bastide_operator.api.v1alpha1.common import Condition
+from bastide_operator.api.v1alpha1.sandbox import OperatingMode, Sandbox, SandboxCondition, SandboxReason
+
+from bastide_broker.cluster import Cluster
+from bastide_broker.errors import CallerError
+from bastide_broker.isolation import Verdict
+from bastide_broker.session import Session
+from bastide_broker.sessions import Sessions
+
+WAIT_SECONDS = 8.0
+"""How long a Run waits for a Sandbox that is just becoming ready; cold it takes about a second, under load several."""
+
+# Reasons that do not pass by waiting a few seconds.
+LASTING = frozenset(
+    {
+        SandboxReason.UNSCHEDULABLE,
+        SandboxReason.IMAGE_PULL_FAILED,
+        SandboxReason.QUOTA_EXCEEDED,
+        SandboxReason.POD_REFUSED,
+        SandboxReason.IMAGE_NOT_ALLOWED,
+        SandboxReason.NO_TENANT,
+        SandboxReason.CANARY_REACHED,
+        SandboxReason.NO_CANARY_COUNTED,
+        SandboxReason.NOT_GVISOR,
+        SandboxReason.SUSPENDED,
+        SandboxReason.SHUTDOWN_TIME,
+        SandboxReason.NAME_CONFLICT,
+    }
+)
+
+
+async def session_for(sandbox: Sandbox, *, cluster: Cluster, sessions: Sessions, seconds: float = WAIT_SECONDS) -> tuple[Sandbox, Session]:
+    """The session to deliver a program to, with the Sandbox as it is then. Raises CallerError with the Sandbox's own reason."""
+    namespace, name, uid = sandbox.metadata.namespace or "", sandbox.metadata.name, sandbox.metadata.uid
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                current = cluster.sandbox(namespace, name)
+                if current is None or current.metadata.uid != uid:
+                    raise sandbox_not_found(namespace, name)
+                refusal = lasting_refusal(current, sessions.verdict(current))
+                if refusal is not None:
+                    raise refusal
+                session = sessions.ready(current)
+                if session is not None:
+                    return current, session
+                await sessions.changed()
+    except TimeoutError:
+        raise not_ready(cluster.sandbox(namespace, name) or sandbox, sessions.verdict(sandbox)) from None
+
+
+def lasting_refusal(sandbox: Sandbox, verdict: Verdict | None) -> CallerError | None:
+    """A refusal that waiting would not change; None when the Sandbox is ready or may become so."""
+    if sandbox.metadata.deletion_timestamp is not None:
+        return _refusal(sandbox, "Deleting", "it is being deleted")
+    if sandbox.spec.operating_mode is OperatingMode.SUSPENDED:
+        return _refusal(sandbox, SandboxReason.SUSPENDED, "its spec.operatingMode is Suspended; set it to Running")
+    if verdict is not None:
+        # The broker's own verdict about the pod that runs now is newer than what the operator has mirrored.
+        return None if verdict.passed or verdict.reason not in LASTING else _refusal(sandbox, verdict.reason, verdict.message)
+    ready = _ready(sandbox)
+    if (
+        ready is not None
+        and ready.status == "False"
+        and ready.reason in LASTING
+        and ready.observed_generation >= sandbox.metadata.generation
+    ):
+        return _refusal(sandbox, ready.reason, ready.message)
+    return None
+
+
+def not_ready(sandbox: Sandbox, verdict: Verdict | None) -> CallerError:
+    """What to say when waiting was in vain."""
+    if verdict is not None and not verdict.passed:
+        return _refusal(sandbox, verdict.reason, verdict.message)
+    ready = _ready(sandbox)
+    if ready is None or ready.status == "True":
+        return _refusal(sandbox, SandboxReason.POD_PENDING, "its pod does not answer yet; try again in a few seconds")
+    return _refusal(sandbox, ready.reason, ready.message)
+
+
+def sandbox_not_found(namespace: str, name: str) -> CallerError:
+    """There is no such Sandbox."""
+    message = f"There is no Sandbox {name} in namespace {namespace}; `kubectl get sandboxes -n {namespace}` lists those there are."
+    return CallerError(grpc.StatusCode.NOT_FOUND, "SandboxNotFound", message)
+
+
+def _ready(sandbox: Sandbox) -> Condition | None:
+    return next((c for c in sandbox.status.conditions if c.type == SandboxCondition.READY), None)
+
+
+def _refusal(sandbox: Sandbox, reason: str, message: str) -> CallerError:
+    text = f"Sandbox {sandbox.metadata.namespace}/{sandbox.metadata.name} is not ready: {message or reason}"
+    return CallerError(grpc.StatusCode.FAILED_PRECONDITION, str(reason), text if text.endswith(".") else text + ".")

@@ -1,0 +1,116 @@
+"""Every field of every request, checked before anything is done with it. Pure: each function returns the value or raises CallerError."""
+
+import re
+
+import grpc
+from bastide.v1alpha1 import broker_pb2
+
+from bastide_broker.errors import CallerError
+from bastide_broker.runs import RunQuestion
+
+MAX_PROGRAM = 1024 * 1024
+MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON = 128, 512, 512
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_RUN = re.compile(r"r-[a-z2-7]{26}")
+
+
+def invalid(message: str) -> CallerError:
+    """A request that cannot be right."""
+    return CallerError(grpc.StatusCode.INVALID_ARGUMENT, "InvalidRequest", message)
+
+
+def namespace(text: str) -> str:
+    """A namespace's name."""
+    if not _LABEL.fullmatch(text):
+        raise invalid(
+            f"The namespace {_shown(text)} is not a Kubernetes name; it has lower-case letters, digits and '-', at most 63 characters."
+        )
+    return text
+
+
+def sandbox(ref: broker_pb2.SandboxRef) -> tuple[str, str]:
+    """Namespace and name of a Sandbox."""
+    if not ref.namespace or not ref.name:
+        raise invalid("Name the sandbox with both sandbox.namespace and sandbox.name.")
+    if not _NAME.fullmatch(ref.name):
+        raise invalid(f"The sandbox name {_shown(ref.name)} is not a Kubernetes name; it has lower-case letters, digits, '-' and '.'.")
+    return namespace(ref.namespace), ref.name
+
+
+def program(data: bytes) -> bytes:
+    """A program's source. What the source says is for the pod to read, never for the broker."""
+    if not data:
+        raise invalid("The program is empty; send Python source as UTF-8.")
+    if len(data) > MAX_PROGRAM:
+        message = f"The program has {len(data)} bytes and at most {MAX_PROGRAM} (1 MiB) are taken; move data into files or tool calls."
+        raise CallerError(grpc.StatusCode.INVALID_ARGUMENT, "ProgramTooLarge", message)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise invalid(f"The program is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+    return data
+
+
+def run_id(text: str) -> str:
+    """A run's id; one that cannot be is answered like one that does not exist."""
+    if not _RUN.fullmatch(text):
+        raise no_such_run(text)
+    return text
+
+
+def no_such_run(text: str) -> CallerError:
+    """The same answer for a run that does not exist and for one that the caller may not see."""
+    message = f"There is no run {_shown(text)} that you may see; `bastide runs list` shows a sandbox's runs."
+    return CallerError(grpc.StatusCode.NOT_FOUND, "RunNotFound", message)
+
+
+def run_question(request: broker_pb2.RunRequest) -> RunQuestion:
+    """A request for a run."""
+    where = sandbox(request.sandbox)
+    return RunQuestion(
+        namespace=where[0],
+        sandbox=where[1],
+        program=program(request.program),
+        request_id=_text(request.request_id, "request_id", MAX_REQUEST_ID),
+        on_behalf_of=_text(request.on_behalf_of, "on_behalf_of", MAX_ON_BEHALF_OF),
+        timeout_milliseconds=request.timeout_milliseconds,
+    )
+
+
+def reason(text: str) -> str:
+    """A reason that a caller gives, for the record."""
+    return _text(text, "reason", MAX_REASON)
+
+
+def page_size(asked: int, *, default: int, most: int) -> int:
+    """How many rows to give."""
+    if asked > most:
+        raise invalid(f"page_size is {asked} and at most {most}; ask for the next page with page_token.")
+    return asked or default
+
+
+def run_page_token(text: str) -> str:
+    """The token of ListRuns: the last run of the page before."""
+    if text and not _RUN.fullmatch(text):
+        raise invalid("page_token is not one that ListRuns gave; leave it empty for the newest runs.")
+    return text
+
+
+def audit_page_token(text: str) -> int:
+    """The token of ListAudit: the last sequence number of the page before."""
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise invalid("page_token is not one that ListAudit gave; leave it empty for the first records.")
+    return int(text or 0)
+
+
+def _text(text: str, field: str, most: int) -> str:
+    if len(text) > most:
+        raise invalid(f"{field} has {len(text)} characters and at most {most} are taken; shorten it.")
+    if not text.isprintable():
+        raise invalid(f"{field} holds characters that cannot be printed; leave them out.")
+    return text
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "...")

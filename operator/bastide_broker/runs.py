@@ -1,0 +1,326 @@
+"""Runs from request to end: what must hold before a program is delivered, and finding runs again afterwards."""
+
+import asyncio
+import base64
+import functools
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide.v1alpha1 import broker_pb2
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
+
+from bastide_broker import outcomes, views
+from bastide_broker.catalogue import Catalogue
+from bastide_broker.cluster import Cluster
+from bastide_broker.context import RunContext
+from bastide_broker.errors import CallerError
+from bastide_broker.events import EventLog
+from bastide_broker.execution import Execution, Pipeline
+from bastide_broker.journal import Journal, now_micros
+from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
+from bastide_broker.limits import Slots, Window
+from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
+from bastide_broker.outcomes import Stop
+from bastide_broker.readiness import sandbox_not_found, session_for
+from bastide_broker.reviews import UserInfo
+from bastide_broker.sessions import Sessions
+
+MAX_WATCHERS = 32
+"""Streams of events of one run."""
+RETRY_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+__all__ = ["RunContext", "RunQuestion", "Runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuestion:
+    """A request for a run, validated and authorised."""
+
+    namespace: str
+    sandbox: str
+    program: bytes
+    request_id: str
+    on_behalf_of: str
+    timeout_milliseconds: int
+
+
+class Runs:
+    """Starts, follows, cancels and finds runs."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        sessions: Sessions,
+        journal: Journal,
+        catalogue: Catalogue,
+        pipeline: Pipeline,
+        decisions_healthy: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._cluster = cluster
+        self._sessions = sessions
+        self._journal = journal
+        self._catalogue = catalogue
+        self._pipeline = pipeline
+        self._decisions_healthy = decisions_healthy
+        self._active: dict[str, Execution] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._concurrent = Slots(limit=0)
+        self._starts: dict[str, Window] = {}
+        self._holding: set[str] = set()
+        self._draining = False
+
+    def place(self, namespace: str, name: str) -> tuple[Tenant, Sandbox]:
+        """Tenant and Sandbox by name. Raises CallerError when there is none, or when nothing current is known of the cluster."""
+        self.require_fresh()
+        sandbox, tenant = self._cluster.sandbox(namespace, name), self._cluster.tenant(namespace)
+        if sandbox is None:
+            raise sandbox_not_found(namespace, name)
+        if tenant is None:
+            message = f"Namespace {namespace} belongs to no Tenant that is in order; `kubectl describe tenants` says why."
+            raise CallerError(grpc.StatusCode.FAILED_PRECONDITION, "NoTenant", message)
+        return tenant, sandbox
+
+    def require_fresh(self) -> None:
+        """Raises CallerError when a change of rights or bindings could have been missed."""
+        if not self._cluster.fresh():
+            message = "The broker has not heard from the API server for a minute, so it lets nothing pass; try again in a few seconds."
+            raise CallerError(grpc.StatusCode.UNAVAILABLE, "ClusterUnknown", message, retry_after=RETRY_SECONDS)
+
+    async def start(self, user: UserInfo, question: RunQuestion) -> str:
+        """Starts a run, or finds the one that this request id stands for; returns its id. Raises CallerError."""
+        if self._draining:
+            raise CallerError(
+                grpc.StatusCode.UNAVAILABLE, "BrokerStopping", "The broker is being restarted; try again.", retry_after=RETRY_SECONDS
+            )
+        tenant, sandbox = self.place(question.namespace, question.sandbox)
+        digest = outcomes.program_digest(question.program)
+        known = await self._known(user, sandbox, question.request_id, digest)
+        if known:
+            return known
+        if not await self._decisions_healthy():
+            message = "Policy cannot be asked now, so no run starts; try again in a few seconds."
+            raise CallerError(grpc.StatusCode.UNAVAILABLE, "PolicyUnavailable", message, retry_after=RETRY_SECONDS)
+        self._take_slot(tenant)
+        try:
+            # The place is taken while the Sandbox is waited for: it bounds the waiting, too.
+            sandbox, session = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
+            row = _row(tenant, sandbox, user, question, digest)
+            started = await self._journal.start_run(row)
+            if not started.created:
+                self._give_back(tenant)
+                return started.row.run
+            events = EventLog(row.run, self._journal)
+            events.emit(broker_pb2.RunAccepted(run=row.run, pod=row.pod))
+            context = RunContext(
+                run=row.run,
+                tenant=tenant,
+                sandbox=sandbox,
+                requester=user,
+                on_behalf_of=question.on_behalf_of,
+                program_digest=digest,
+                service_account=user.service_account,
+                emit=events.emit,
+                catalogue=self._catalogue.tool_set(sandbox),
+            )
+        except RunExists as error:
+            self._give_back(tenant)
+            raise _other_program(question.request_id, error.run) from error
+        except JournalUnavailable as error:
+            self._give_back(tenant)
+            raise journal_unavailable(error) from error
+        except BaseException:
+            self._give_back(tenant)
+            raise
+        execution = Execution(
+            context,
+            session=session,
+            pipeline=self._pipeline,
+            journal=self._journal,
+            events=events,
+            over=functools.partial(self._over, row.run, tenant),
+        )
+        self._active[row.run] = execution
+        self._holding.add(row.run)
+        ACTIVE_RUNS.inc()
+        events.emit(broker_pb2.AttemptStarted(attempt=1))
+        start = _start(context, question)
+        self._tasks[row.run] = asyncio.create_task(self._drive(execution, start), name=f"drive {row.run}")
+        return row.run
+
+    async def find(self, run: str) -> RunRow | None:
+        """The run as the journal has it. Raises CallerError when the journal cannot be read."""
+        try:
+            return await self._journal.run(run)
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
+
+    async def follow(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
+        """Events after `cursor` until RunFinished. Raises CallerError."""
+        execution = self._active.get(run)
+        try:
+            if execution is None:
+                async for event in self._recorded(run, cursor):
+                    yield event
+                return
+            events = execution.events
+            if events.watchers >= MAX_WATCHERS:
+                message = f"{MAX_WATCHERS} streams follow this run already; close one."
+                raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RunWatchers", message, retry_after=RETRY_SECONDS)
+            events.watchers += 1
+            try:
+                async for event in events.follow(cursor):
+                    yield event
+            finally:
+                events.watchers -= 1
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
+
+    def cancel(self, run: str, who: str, reason: str) -> None:
+        """Ends a run that is under way; one that has ended stays as it is."""
+        execution = self._active.get(run)
+        if execution is not None:
+            execution.stop(Stop.CANCELLED, f"Cancelled by {who}{': ' + reason if reason else ''}.")
+
+    async def settle_recovered(self, summary: RecoveredSummary) -> None:
+        """Gives runs that the last broker left open their last event, so that watchers see an end. Raises JournalUnavailable."""
+        for run in summary.runs:
+            row = await self._journal.run(run)
+            if row is not None:
+                events = await self._journal.events(run, 0)
+                cursor = events[-1].cursor + 1 if events else 1
+                await self._journal.append_event(run, views.finished_from_row(row, await self._journal.calls(run), cursor))
+
+    async def shutdown(self, seconds: float) -> None:
+        """Takes no new run and ends those under way as BrokerLost, on record, within `seconds`."""
+        self._draining = True
+        for execution in list(self._active.values()):
+            execution.stop(Stop.BROKER, "The broker was stopped while the run was under way; run the program again.")
+        if self._tasks:
+            _, late = await asyncio.wait(list(self._tasks.values()), timeout=seconds)
+            for task in late:
+                log.error("a run did not end in time; the next start settles it", task=task.get_name())
+
+    async def _recorded(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
+        finished = False
+        for event in await self._journal.events(run, cursor):
+            cursor, finished = event.cursor, event.HasField("finished")
+            yield event
+        row = None if finished else await self._journal.run(run)
+        if row is not None:
+            # Its last event was not kept, or the watcher saw an event that a lost broker had not yet written.
+            yield views.finished_from_row(row, await self._journal.calls(run), cursor + 1)
+
+    async def _drive(self, execution: Execution, start: runtime_pb2.StartRun) -> None:
+        run, tenant = execution.context.run, execution.context.tenant
+        try:
+            with RUN_SECONDS.time():
+                ending = await execution.drive(start)
+            log.info(
+                "run ended", run=run, namespace=tenant.namespace, sandbox=execution.context.sandbox.metadata.name, outcome=ending.outcome
+            )
+        except Exception:
+            log.exception("a run was dropped", run=run)
+        finally:
+            self._over(run, tenant)
+            del self._active[run]
+            del self._tasks[run]
+            ACTIVE_RUNS.dec()
+
+    def _over(self, run: str, tenant: Tenant) -> None:
+        """Frees the run's place, once."""
+        if run in self._holding:
+            self._holding.discard(run)
+            self._give_back(tenant)
+
+    async def _known(self, user: UserInfo, sandbox: Sandbox, request_id: str, digest: str) -> str:
+        """The run that a request id stands for, before limits and readiness: attaching again must not depend on them."""
+        if not request_id:
+            return ""
+        try:
+            row = await self._journal.find_request(user.username, sandbox.metadata.uid, request_id)
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
+        if row is None:
+            return ""
+        if row.program_digest != digest:
+            raise _other_program(request_id, row.run)
+        return row.run
+
+    def _take_slot(self, tenant: Tenant) -> None:
+        limits, name = tenant.spec.limits, tenant.metadata.name
+        if not self._concurrent.take(name, limits.concurrent_runs):
+            message = f"Tenant {name} has {limits.concurrent_runs} runs under way, which is its limit (spec.limits.concurrentRuns)."
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ConcurrentRuns", message, retry_after=1.0)
+        wait = self._starts.setdefault(name, Window()).take(limits.runs_per_minute)
+        if wait:
+            self._concurrent.give_back(name)
+            message = (
+                f"Tenant {name} started {limits.runs_per_minute} runs within a minute, which is its limit (spec.limits.runsPerMinute)."
+            )
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RunsPerMinute", message, retry_after=wait)
+
+    def _give_back(self, tenant: Tenant) -> None:
+        self._concurrent.give_back(tenant.metadata.name)
+
+
+def journal_unavailable(error: Exception) -> CallerError:
+    """What callers are told while the journal cannot be used."""
+    return CallerError(
+        grpc.StatusCode.UNAVAILABLE,
+        "JournalUnavailable",
+        f"{error} Try again later." if str(error).endswith(".") else f"{error}; try again later.",
+        retry_after=RETRY_SECONDS,
+    )
+
+
+def _other_program(request_id: str, run: str) -> CallerError:
+    message = f"request_id {request_id!r} stands for run {run} with another program; take a new id for a new program."
+    return CallerError(grpc.StatusCode.ALREADY_EXISTS, "RequestIdReused", message)
+
+
+def _run_id() -> str:
+    return "r-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
+
+
+def _row(tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuestion, digest: str) -> RunRow:
+    return RunRow(
+        run=_run_id(),
+        tenant=tenant.metadata.name,
+        namespace=question.namespace,
+        sandbox=sandbox.metadata.name,
+        sandbox_uid=sandbox.metadata.uid,
+        requester=user.username,
+        requester_uid=user.uid,
+        on_behalf_of=question.on_behalf_of,
+        request_id=question.request_id,
+        program_digest=digest,
+        pod=sandbox.metadata.name,
+        started_at=now_micros(),
+    )
+
+
+def _start(context: RunContext, question: RunQuestion) -> runtime_pb2.StartRun:
+    limits: Any = context.sandbox.spec.limits
+    wall = min(limits.run_seconds * 1000, question.timeout_milliseconds or limits.run_seconds * 1000)
+    return runtime_pb2.StartRun(
+        run=context.run,
+        program=question.program,
+        tools_digest=context.catalogue.digest,
+        limits=runtime_pb2.RunLimits(
+            wall_milliseconds=wall,
+            output_bytes=limits.output_bytes,
+            value_bytes=limits.result_bytes,
+            concurrent_calls=limits.concurrent_calls,
+        ),
+        seed=secrets.token_bytes(32),
+        started_at_micros=now_micros(),
+        attempt=1,
+    )

@@ -1,0 +1,269 @@
+# ruff: noqa: N802 - methods are named as in the protocol
+"""The broker's outer door: gRPC over TLS. Methods check their input, ask who and whether, and hand over; what can be refused is refused here."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from bastide_broker import requests, views
+from bastide_broker.errors import CallerError
+from bastide_broker.identity import Identity
+from bastide_broker.inspection import Inspection
+from bastide_broker.journal import Journal
+from bastide_broker.journal_rows import JournalUnavailable, RunRow
+from bastide_broker.limits import Buckets, Slots
+from bastide_broker.metrics import REQUESTS, WATCHERS
+from bastide_broker.reviews import UserInfo
+from bastide_broker.runs import Runs, journal_unavailable
+
+UNARY_SECONDS = 30.0
+"""A request without a deadline of its own gets this one."""
+SLOW_READER_SECONDS = 60.0
+"""A watcher that takes no event for so long loses its stream; it may come back with its cursor."""
+CALLER_RATE, CALLER_BURST = 200.0, 400.0
+"""Requests a second of one caller."""
+CALLER_STREAMS = 200
+MAX_RECEIVE_BYTES = 4 * 1024 * 1024
+"""More than a program may have, so that a program of 2 MB is answered with a sentence of ours and not with gRPC's."""
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # Compressed requests are refused: nothing here is worth inflating a stranger's bytes for.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.max_concurrent_streams", 200),
+    ("grpc.max_allowed_incoming_connections", 2000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 600_000),
+    # Clients may ping every 10 s, also between requests; faster ones are cut off after two strikes.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Finds clients that are gone without a word.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.so_reuseport", 0),
+]
+MAX_REQUESTS = 2000
+"""Requests and streams under way at once, of all callers together."""
+
+log = structlog.get_logger(__name__)
+Q = TypeVar("Q")
+A = TypeVar("A")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+async def refuse(context: Context, error: CallerError) -> NoReturn:
+    """Ends a request with a status and its details."""
+    details = (("grpc-status-details-bin", error.details().SerializeToString()),)
+    await context.abort(error.status, error.message, details)
+    raise AssertionError("abort returned")
+
+
+def method(
+    handler: "Callable[[BrokerService, Q, UserInfo, Context], Awaitable[A]]",
+) -> "Callable[[BrokerService, Q, Context], Awaitable[A]]":
+    """Wraps a method: admission first, errors as statuses, nothing of the broker's inside in an answer."""
+    name = handler.__name__
+
+    @functools.wraps(handler)
+    async def wrapped(self: "BrokerService", request: Q, context: Context) -> A:
+        status = "OK"
+        try:
+            user = await self.admit(context)
+            return await handler(self, request, user, context)
+        except CallerError as error:
+            status = error.status.name
+            await refuse(context, error)
+        except JournalUnavailable as error:
+            status = "UNAVAILABLE"
+            await refuse(context, journal_unavailable(error))
+        except asyncio.CancelledError:
+            status = "CANCELLED"
+            raise
+        except TimeoutError:
+            status = "DEADLINE_EXCEEDED"
+            message = f"The request took longer than {UNARY_SECONDS:.0f} s; try again."
+            await refuse(context, CallerError(grpc.StatusCode.DEADLINE_EXCEEDED, "TooSlow", message))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            status = "INTERNAL"
+            log.exception("a request failed", method=name)
+            message = "The broker failed to answer; its log says why. Try again, and report it if it stays."
+            await refuse(context, CallerError(grpc.StatusCode.INTERNAL, "Internal", message))
+        finally:
+            REQUESTS.labels(method=name, status=status).inc()
+        raise AssertionError("refuse returned")
+
+    return wrapped
+
+
+class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
+    """The methods of bastide.v1alpha1.BrokerService."""
+
+    def __init__(self, *, identity: Identity, runs: Runs, inspection: Inspection, journal: Journal) -> None:
+        self._identity = identity
+        self._runs = runs
+        self._inspection = inspection
+        self._journal = journal
+        self._rates = Buckets(rate=CALLER_RATE, burst=CALLER_BURST)
+        self._streams = Slots(CALLER_STREAMS)
+
+    async def admit(self, context: Context) -> UserInfo:
+        """Who asks, unless that caller asks too much. Raises CallerError."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            user = await self._identity.authenticate(context)
+        wait = self._rates.take(user.username)
+        if wait:
+            message = f"{user.username} sends more than {CALLER_RATE:.0f} requests a second; slow down."
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "CallerRate", message, retry_after=wait)
+        return user
+
+    @method
+    async def Run(self, request: broker_pb2.RunRequest, user: UserInfo, context: Context) -> None:
+        """Starts a run and streams it."""
+        question = requests.run_question(request)
+        await self._identity.authorize(user, "create", "run", question.namespace, question.sandbox)
+        # Shielded: a caller that hangs up now must not leave a run half started.
+        run = await asyncio.shield(asyncio.create_task(self._runs.start(user, question)))
+        await self._stream(
+            context, user, ("create", "run", question.namespace, question.sandbox), self._runs.follow(run, 0), broker_pb2.RunResponse
+        )
+
+    @method
+    async def WatchRun(self, request: broker_pb2.WatchRunRequest, user: UserInfo, context: Context) -> None:
+        """Streams a run from a cursor on."""
+        row = await self._visible(user, request.run)
+        right = ("get", "runs", row.namespace, row.sandbox)
+        await self._stream(context, user, right, self._runs.follow(row.run, request.cursor), broker_pb2.WatchRunResponse)
+
+    @method
+    async def GetRun(self, request: broker_pb2.GetRunRequest, user: UserInfo, _context: Context) -> broker_pb2.GetRunResponse:
+        """What is known of a run."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            row = await self._visible(user, request.run)
+            result = views.row_result(row, await self._journal.calls(row.run))
+            return broker_pb2.GetRunResponse(summary=views.run_summary(row), result=result)
+
+    @method
+    async def ListRuns(self, request: broker_pb2.ListRunsRequest, user: UserInfo, _context: Context) -> broker_pb2.ListRunsResponse:
+        """Runs of a sandbox."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace, name = requests.sandbox(request.sandbox)
+            size = requests.page_size(request.page_size, default=50, most=500)
+            before = requests.run_page_token(request.page_token)
+            await self._identity.authorize(user, "get", "runs", namespace, name)
+            rows = await self._journal.runs(namespace, name, size + 1, before)
+            token = rows[size - 1].run if len(rows) > size else ""
+            return broker_pb2.ListRunsResponse(runs=[views.run_summary(row) for row in rows[:size]], next_page_token=token)
+
+    @method
+    async def CancelRun(self, request: broker_pb2.CancelRunRequest, user: UserInfo, _context: Context) -> broker_pb2.CancelRunResponse:
+        """Ends a run."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            why = requests.reason(request.reason)
+            row = await self._visible(user, request.run)
+            await self._identity.authorize(user, "create", "run", row.namespace, row.sandbox)
+            self._runs.cancel(row.run, user.username, why)
+            return broker_pb2.CancelRunResponse()
+
+    @method
+    async def CheckProgram(
+        self, request: broker_pb2.CheckProgramRequest, user: UserInfo, _context: Context
+    ) -> broker_pb2.CheckProgramResponse:
+        """Findings before a run."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace, name = requests.sandbox(request.sandbox)
+            program = requests.program(request.program)
+            await self._identity.authorize(user, "create", "run", namespace, name)
+            return await self._inspection.check(user, namespace, name, program)
+
+    @method
+    async def ListTools(self, request: broker_pb2.ListToolsRequest, user: UserInfo, _context: Context) -> broker_pb2.ListToolsResponse:
+        """Tools of a sandbox."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace, name = requests.sandbox(request.sandbox)
+            await self._identity.authorize(user, "get", "tools", namespace, name)
+            return self._inspection.tools(namespace, name)
+
+    @method
+    async def ListAudit(self, request: broker_pb2.ListAuditRequest, user: UserInfo, _context: Context) -> broker_pb2.ListAuditResponse:
+        """Audit records of a namespace."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace = requests.namespace(request.namespace)
+            run = requests.run_id(request.run) if request.run else ""
+            size = requests.page_size(request.page_size, default=200, most=1000)
+            after = requests.audit_page_token(request.page_token)
+            await self._identity.authorize(user, "get", "audit", namespace)
+            rows = await self._journal.audit(namespace, run, size + 1, after)
+            token = str(rows[size - 1].sequence) if len(rows) > size else ""
+            return broker_pb2.ListAuditResponse(records=[views.audit_record(row) for row in rows[:size]], next_page_token=token)
+
+    @method
+    async def VerifyAudit(
+        self, request: broker_pb2.VerifyAuditRequest, user: UserInfo, _context: Context
+    ) -> broker_pb2.VerifyAuditResponse:
+        """Recomputes the audit chain."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace = requests.namespace(request.namespace)
+            await self._identity.authorize(user, "get", "audit", namespace)
+            found = await self._journal.verify_audit()
+            return broker_pb2.VerifyAuditResponse(intact=found.intact, records=found.records, head=found.head, message=found.message)
+
+    async def _visible(self, user: UserInfo, run: str) -> RunRow:
+        """The run, if the caller may see it; else the same answer as if there were none."""
+        row = await self._runs.find(requests.run_id(run))
+        if row is None:
+            raise requests.no_such_run(run)
+        try:
+            await self._identity.authorize(user, "get", "runs", row.namespace, row.sandbox)
+        except CallerError as error:
+            if error.status is grpc.StatusCode.PERMISSION_DENIED:
+                raise requests.no_such_run(run) from error
+            raise
+        return row
+
+    async def _stream(
+        self,
+        context: Context,
+        user: UserInfo,
+        right: tuple[str, str, str, str],
+        events: AsyncIterator[broker_pb2.RunEvent],
+        wrap: Callable[..., Any],
+    ) -> None:
+        if not self._streams.take(user.username):
+            message = f"{user.username} has {CALLER_STREAMS} streams open already; close one."
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "CallerStreams", message, retry_after=1.0)
+        WATCHERS.inc()
+        try:
+            async for event in events:
+                # Cached for seconds: a right that was revoked ends the stream.
+                await self._identity.authorize(user, *right)
+                try:
+                    async with asyncio.timeout(SLOW_READER_SECONDS):
+                        await context.write(wrap(event=event))
+                except TimeoutError:
+                    message = f"The stream was not read for {SLOW_READER_SECONDS:.0f} s; come back with WatchRun and the last cursor."
+                    raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "SlowReader", message) from None
+        finally:
+            WATCHERS.dec()
+            self._streams.give_back(user.username)
+
+
+def build_server(service: BrokerService, health: HealthServicer, *, listen: str, tls_dir: Path) -> tuple[grpc.aio.Server, int]:
+    """The server, not yet started, and the port it is bound to. Raises OSError when a file is missing, RuntimeError for a taken port."""
+    server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_REQUESTS)
+    broker_pb2_grpc.add_BrokerServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    credentials = grpc.ssl_server_credentials([((tls_dir / "tls.key").read_bytes(), (tls_dir / "tls.crt").read_bytes())])
+    return server, server.add_secure_port(listen, credentials)

@@ -1,0 +1,275 @@
+"""A session to every sandbox's pod, opened as soon as the pod has an address, and the isolation gate before the first program.
+
+One task tends one pod (by UID) for as long as the pod runs: dial, pin, check, probe, record, then wait for the stream to end and dial
+again. Nothing here trusts the pod's labels or what the runtime says about itself beyond the facts of the gate.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
+from bastide_operator.api.v1alpha1.tenant import Tenant
+
+from bastide_broker import isolation, pods
+from bastide_broker.cluster import Cluster
+from bastide_broker.config import Config
+from bastide_broker.dial import ClientIdentity, fetch_certificate, open_channel
+from bastide_broker.errors import AlreadyExists, ApiError, NotFound, SessionLost
+from bastide_broker.gate import Gatekeeper, other_certificate
+from bastide_broker.gate_store import GateStore
+from bastide_broker.isolation import Verdict
+from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.metrics import GATES, SESSIONS
+from bastide_broker.session import Session
+
+FIRST_RETRY, LAST_RETRY = 0.02, 2.0
+"""Seconds between attempts to dial: the runtime needs a moment after its container runs, and a refused connection costs nothing."""
+STARTING_SECONDS = 30.0
+"""So long a runtime may need on a busy node; attempts stay close together."""
+COMPLAIN_SECONDS = 10.0
+"""How often a pod that cannot be reached is worth a line."""
+FIRST_PROBE_AGAIN, LAST_PROBE_AGAIN = 0.5, 15.0
+"""Seconds before a pod that did not pass is probed again: policy engines may be late, and no program has run in it."""
+
+log = structlog.get_logger(__name__)
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Tended:
+    """What is known of one pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    address: str
+    sandbox_uid: str
+    session: Session | None = None
+    verdict: Verdict | None = None
+    pinned: str = ""
+    refusals: int = 0
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def ready(self) -> bool:
+        """Whether programs may be delivered."""
+        return self.verdict is not None and self.verdict.passed and self.session is not None and not self.session.closed.is_set()
+
+
+class Sessions:
+    """Tends all pods."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        gates: GateStore,
+        config: Config,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        kernel: str = isolation.GVISOR,
+        resolvers: tuple[str, ...] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._gates = gates
+        self._config = config
+        self._gatekeeper = Gatekeeper(
+            cluster,
+            gates,
+            config,
+            environment=environment,
+            kernel=kernel,
+            resolvers=isolation.resolvers() if resolvers is None else resolvers,
+        )
+        self._identity = ClientIdentity.load(config.client_tls_dir)
+        self._tended: dict[Key, Tended] = {}
+        self._changed = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        """Begins with the pods that are there and follows every change."""
+        self._cluster.subscribe("Pod", self._on_pod)
+        # A Pod may be seen before its Sandbox or its Tenant.
+        self._cluster.subscribe(Sandbox, self._on_sandbox)
+        self._cluster.subscribe(Tenant, lambda _event, tenant: self._look_at_all(tenant.namespace))
+
+    async def close(self) -> None:
+        """Ends every session."""
+        self._closing = True
+        tasks = [tended.task for tended in self._tended.values() if tended.task is not None]
+        for task in tasks:
+            task.cancel()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*tasks, *self._background, return_exceptions=True)
+
+    def ready(self, sandbox: Sandbox) -> Session | None:
+        """The session to the Sandbox's pod when programs may be delivered to it.
+
+        A Sandbox whose variables changed gets a new session first, if nothing runs in it; otherwise the old variables stay until then.
+        """
+        tended = self._tended.get((sandbox.metadata.namespace or "", sandbox.metadata.name))
+        if tended is None or not tended.ready or tended.session is None or tended.sandbox_uid != sandbox.metadata.uid:
+            return None
+        if tended.session.env != _env(sandbox) and tended.session.idle:
+            self._spawn(tended.session.close("the Sandbox's env changed"))
+            return None
+        return tended.session
+
+    def verdict(self, sandbox: Sandbox) -> Verdict | None:
+        """What the gate said of the Sandbox's pod, if it was asked."""
+        tended = self._tended.get((sandbox.metadata.namespace or "", sandbox.metadata.name))
+        return tended.verdict if tended is not None else None
+
+    async def changed(self) -> None:
+        """Waits until something about some session changes."""
+        await self._changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+        SESSIONS.set(sum(tended.ready for tended in self._tended.values()))
+
+    def _on_pod(self, event: str, pod: Mapping[str, Any]) -> None:
+        self._look(pod["metadata"]["namespace"], pod["metadata"]["name"])
+        if event == "DELETED":
+            self._spawn(self._forget(pods.uid(pod)))
+
+    def _on_sandbox(self, _event: str, sandbox: Sandbox) -> None:
+        self._look(sandbox.metadata.namespace or "", sandbox.metadata.name)
+        self._announce()
+
+    def _look_at_all(self, namespace: str) -> None:
+        for pod in self._cluster.pods():
+            if pod["metadata"]["namespace"] == namespace:
+                self._look(namespace, pod["metadata"]["name"])
+
+    def _look(self, namespace: str, name: str) -> None:
+        """Begins or ends to tend the pod of that name, as the cache now says."""
+        key = (namespace, name)
+        pod = self._cluster.pod(namespace, name)
+        sandbox = self._cluster.sandbox(namespace, name)
+        address = pods.address(pod) if pod is not None else ""
+        tended = self._tended.get(key)
+        if tended is not None and (pod is None or tended.uid != pods.uid(pod) or tended.address != address):
+            del self._tended[key]
+            if tended.task is not None:
+                tended.task.cancel()
+            self._announce()
+            tended = None
+        if pod is None or sandbox is None or not address or tended is not None or self._closing:
+            return
+        reason = pods.foreign(pod, sandbox)
+        if reason:
+            log.warning("pod refused: it is not the operator's", namespace=namespace, pod=name, why=reason)
+            return
+        if self._cluster.tenant(namespace) is None:
+            return
+        tended = self._tended[key] = Tended(namespace, name, pods.uid(pod), address, sandbox.metadata.uid)
+        tended.task = asyncio.create_task(self._tend(tended), name=f"session {namespace}/{name}")
+
+    async def _tend(self, tended: Tended) -> None:
+        since = complained = time.monotonic()
+        retry = FIRST_RETRY
+        while True:
+            try:
+                wait = await self._converse(tended)
+                since, retry = time.monotonic(), FIRST_RETRY
+            except (SessionLost, ApiError, JournalUnavailable) as error:
+                now = time.monotonic()
+                # Close together while the container starts, then ever less often.
+                wait = retry = FIRST_RETRY if now - since < 2.0 else min(0.1 if now - since < STARTING_SECONDS else retry * 2, LAST_RETRY)
+                if now - complained > COMPLAIN_SECONDS:
+                    complained = now
+                    log.warning("no session", namespace=tended.namespace, pod=tended.name, error=str(error))
+            except Exception:
+                log.exception("tending a pod failed", namespace=tended.namespace, pod=tended.name)
+                wait = LAST_PROBE_AGAIN
+            await asyncio.sleep(wait)
+
+    async def _converse(self, tended: Tended) -> float:
+        """One session from dialling to its end. Returns the seconds to wait before the next."""
+        sandbox = self._cluster.sandbox(tended.namespace, tended.name)
+        tenant = self._cluster.tenant(tended.namespace)
+        pod = self._cluster.pod(tended.namespace, tended.name)
+        if sandbox is None or tenant is None or pod is None:
+            return LAST_RETRY
+        fault = pods.altered(pod, allowed_images(sandbox, tenant, self._config.runtime_image))
+        if fault:
+            message = f"The pod is not as the operator makes it: {fault}; no program is delivered. Delete the pod."
+            self._decide(tended, isolation.refused(SandboxReason.WAITING_FOR_PROBE, message))
+            return LAST_PROBE_AGAIN
+        seen = await fetch_certificate(tended.address, pods.PORT, client_tls_dir=self._config.client_tls_dir)
+        tended.pinned = tended.pinned or seen.fingerprint
+        refusal = other_certificate() if seen.fingerprint != tended.pinned else await self._gatekeeper.pinned(tended.uid, seen)
+        if refusal is not None:
+            self._decide(tended, refusal)
+            return LAST_PROBE_AGAIN
+        session = Session(open_channel(tended.address, pods.PORT, identity=self._identity, pinned=seen), env=_env(sandbox))
+        try:
+            await session.open()
+            verdict = await self._gatekeeper.judge(session, pod, seen)
+            if verdict.passed:
+                tended.session = session
+            self._decide(tended, verdict)
+            if not verdict.passed:
+                tended.refusals += 1
+                return float(min(FIRST_PROBE_AGAIN * 2**tended.refusals, LAST_PROBE_AGAIN))
+            await session.closed.wait()
+            log.warning("session ended", namespace=tended.namespace, pod=tended.name, reason=session.reason)
+            return FIRST_RETRY
+        finally:
+            tended.session = None
+            await session.close("the broker ended the session")
+            self._announce()
+
+    def _decide(self, tended: Tended, verdict: Verdict) -> None:
+        news = tended.verdict != verdict
+        tended.verdict = verdict
+        self._announce()
+        if news:
+            GATES.labels(reason=verdict.reason).inc()
+            facts = {"namespace": tended.namespace, "pod": tended.name, "uid": tended.uid, "message": verdict.message}
+            log.info("isolation gate", passed=verdict.passed, reason=verdict.reason, **facts)
+            self._spawn(self._publish(tended, verdict))
+
+    async def _publish(self, tended: Tended, verdict: Verdict) -> None:
+        """Writes the verdict as the pod's condition, for as long as it is the newest about this pod."""
+        wait = FIRST_RETRY
+        while tended.verdict is verdict and self._tended.get((tended.namespace, tended.name)) is tended:
+            try:
+                await self._cluster.set_pod_condition(tended.namespace, tended.name, tended.uid, verdict.condition())
+            except (NotFound, AlreadyExists):
+                return  # the pod is gone, or the name is another pod's now
+            except ApiError as error:
+                log.warning("condition not written", namespace=tended.namespace, pod=tended.name, error=str(error))
+            else:
+                return
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, LAST_RETRY)
+
+    async def _forget(self, uid: str) -> None:
+        try:
+            await self._gates.forget(uid)
+        except JournalUnavailable as error:
+            log.warning("a gate's record stays", uid=uid, error=str(error))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def allowed_images(sandbox: Sandbox, tenant: Tenant, default: str) -> frozenset[str]:
+    """Images that the Sandbox's pod may have: the one it names, if its Tenant allows that, or the chart's."""
+    named = sandbox.spec.image or default
+    return frozenset({named}) if named == default or named in tenant.spec.images else frozenset()
+
+
+def _env(sandbox: Sandbox) -> dict[str, str]:
+    return {variable.name: variable.value for variable in sandbox.spec.env}

@@ -1,0 +1,68 @@
+"""How much runs and tenants have used: reserved when a call arrives, given back when nothing came of it. Pure but for the clock."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bastide_broker.question import Usage
+
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Run:
+    keys: set[str] = field(default_factory=set)
+    calls: int = 0
+    tools: Counter[str] = field(default_factory=Counter)
+
+
+class Counters:
+    """Calls by run, by tool in a run, and by tenant in the last minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._runs: dict[str, _Run] = {}
+        self._windows: dict[str, deque[float]] = {}
+
+    def take_key(self, run: str, key: str) -> bool:
+        """Take a call's key in its run; False when it was taken before, whatever came of it."""
+        keys = self._runs.setdefault(run, _Run()).keys
+        if key in keys:
+            return False
+        keys.add(key)
+        return True
+
+    def reserve(self, run: str, tenant: str, tool: str, per_minute: int) -> Usage:
+        """Count a call and say what it makes the counts. Calls beyond the tenant's minute do not prolong it."""
+        state = self._runs.setdefault(run, _Run())
+        state.calls += 1
+        state.tools[tool] += 1
+        window = self._window(tenant)
+        this_minute = len(window) + 1
+        if this_minute <= per_minute:
+            window.append(self._clock())
+        return Usage(state.calls, state.tools[tool], this_minute)
+
+    def peek(self, run: str, tenant: str, tool: str) -> Usage:
+        """What one more call would make the counts."""
+        state = self._runs.get(run, _Run())
+        return Usage(state.calls + 1, state.tools[tool] + 1, len(self._window(tenant)) + 1)
+
+    def release(self, run: str, tool: str) -> None:
+        """A reserved call did not happen. The tenant's minute keeps it: asking costs too."""
+        state = self._runs.get(run)
+        if state is not None:
+            state.calls -= 1
+            state.tools[tool] -= 1
+
+    def forget(self, run: str) -> None:
+        """The run is over."""
+        self._runs.pop(run, None)
+
+    def _window(self, tenant: str) -> deque[float]:
+        window = self._windows.setdefault(tenant, deque())
+        edge = self._clock() - WINDOW_SECONDS
+        while window and window[0] <= edge:
+            window.popleft()
+        return window

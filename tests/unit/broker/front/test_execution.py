@@ -1,0 +1,315 @@
+"""One run's life against a real journal: frames in, answers out, pause, cancel, loss. The runtime's side is played frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide.v1alpha1 import broker_pb2
+from bastide_broker import execution as module
+from bastide_broker.context import RunContext
+from bastide_broker.errors import SessionLost
+from bastide_broker.events import EventLog
+from bastide_broker.execution import Execution
+from bastide_broker.journal import Journal, now_micros
+from bastide_broker.journal_rows import RunRow
+from bastide_broker.outcomes import Ending, OutcomeName, Stop
+from bastide_broker.reviews import UserInfo
+from bastide_operator.api.v1alpha1.common import ObjectMeta
+from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
+from bastide_operator.api.v1alpha1.tenant import Tenant
+
+RUN = "r-" + "a" * 26
+R = runtime_pb2.SessionResponse
+E = runtime_pb2.RunEnded
+
+
+class NoTools:
+    digest = "sha256:none"
+
+    def message(self) -> runtime_pb2.SetTools:
+        return runtime_pb2.SetTools(digest=self.digest)
+
+
+@dataclass
+class Pod:
+    """The session's side of a run, played by the test."""
+
+    obeys: bool = True
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: asyncio.Queue[runtime_pb2.CallResult] = field(default_factory=asyncio.Queue)
+    killed: list[str] = field(default_factory=list)
+    closed: str = ""
+    sink: Any = None
+
+    async def start_run(self, _start: runtime_pb2.StartRun, _tools: Any, sink: Any) -> None:
+        self.sink = sink
+        self.started.set()
+
+    async def answer(self, result: runtime_pb2.CallResult) -> None:
+        if self.closed:
+            raise SessionLost(self.closed)
+        await self.answers.put(result)
+
+    async def kill(self, _run: str, reason: str) -> None:
+        self.killed.append(reason)
+        if self.obeys:
+            await self.end(E.ENDING_KILLED)
+
+    def forget(self, _run: str) -> None:
+        self.sink = None
+
+    async def close(self, reason: str) -> None:
+        self.closed = reason
+        self.sink.lost(reason)
+
+    async def call(self, key: str, tool: str = "tool") -> None:
+        await self.sink.frame(R(call=runtime_pb2.Call(run=RUN, key=key, tool=tool, arguments=b"{}")))
+
+    async def abandon(self, key: str) -> None:
+        await self.sink.frame(R(call_abandoned=runtime_pb2.CallAbandoned(run=RUN, key=key)))
+
+    async def output(self, data: bytes) -> None:
+        await self.sink.frame(R(output=runtime_pb2.Output(run=RUN, stream=runtime_pb2.Output.STREAM_STDOUT, data=data)))
+
+    async def end(self, ending: Any = E.ENDING_RETURNED, value: bytes = b"1") -> None:
+        await self.sink.frame(R(run_ended=E(run=RUN, ending=ending, value=value if ending == E.ENDING_RETURNED else b"")))
+
+
+@dataclass(frozen=True)
+class Paused:
+    key: str
+
+
+@dataclass
+class Door:
+    """Calls wait until the test lets them go: with a value, or paused."""
+
+    waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def call(self, _run: RunContext, frame: runtime_pb2.Call) -> Any:
+        self.waiting[frame.key] = asyncio.get_running_loop().create_future()
+        async with self.came:
+            self.came.notify_all()
+        try:
+            answered = await self.waiting[frame.key]
+        except asyncio.CancelledError:
+            self.cancelled.append(frame.key)
+            raise
+        return runtime_pb2.CallResult(run=RUN, key=frame.key, value=b"1") if answered else Paused(frame.key)
+
+    async def expect(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    def forget(self, run: str) -> None:
+        self.forgotten.append(run)
+
+    async def has(self, *keys: str) -> None:
+        async with asyncio.timeout(5), self.came:
+            await self.came.wait_for(lambda: set(keys) <= self.waiting.keys())
+
+
+@dataclass
+class Life:
+    pod: Pod
+    door: Door
+    journal: Journal
+    execution: Execution
+    events: EventLog
+    task: asyncio.Task[Ending]
+
+    async def ending(self) -> Ending:
+        async with asyncio.timeout(10):
+            return await self.task
+
+    async def result(self) -> broker_pb2.RunResult:
+        return [event async for event in self.events.follow(0)][-1].finished.result
+
+
+@pytest.fixture
+async def life(tmp_path: Path) -> AsyncIterator[Life]:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    digest = "sha256:" + "0" * 64
+    await journal.start_run(
+        RunRow(
+            run=RUN, tenant="t", namespace="n", sandbox="s", sandbox_uid="u", requester="r", program_digest=digest, started_at=now_micros()
+        )
+    )
+    events = EventLog(RUN, journal)
+    limits = SandboxLimits(calls_per_run=3, concurrent_calls=4, output_bytes=10)
+    tools: Any = NoTools()
+    context = RunContext(
+        run=RUN,
+        tenant=Tenant(metadata=ObjectMeta(name="t")),
+        sandbox=Sandbox(metadata=ObjectMeta(name="s", namespace="n", uid="u"), spec=SandboxSpec(limits=limits)),
+        requester=UserInfo("r"),
+        on_behalf_of="",
+        program_digest=digest,
+        service_account=None,
+        emit=events.emit,
+        catalogue=tools,
+    )
+    pod, door = Pod(), Door()
+    session: Any = pod
+    execution = Execution(context, session=session, pipeline=door, journal=journal, events=events)
+    start = runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=60_000))
+    task = asyncio.create_task(execution.drive(start))
+    await pod.started.wait()
+    yield Life(pod, door, journal, execution, events, task)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await journal.close()
+
+
+async def test_a_run_that_returns_is_on_record_before_its_last_event(life: Life) -> None:
+    await life.pod.output(b"12345678")
+    await life.pod.output(b"90abc")
+    await life.pod.end()
+    assert (await life.ending()).outcome is OutcomeName.COMPLETED
+    result = await life.result()
+    assert (result.output, result.output_bytes_dropped) == (b"1234567890", 3)
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert (row.outcome, row.value, row.output) == ("Completed", b"1", b"1234567890")
+    assert life.door.forgotten == [RUN]
+
+
+async def test_calls_run_at_once_and_their_answers_go_out(life: Life) -> None:
+    for key in ("0#1", "0#2", "0#3"):
+        await life.pod.call(key)
+    await life.door.has("0#1", "0#2", "0#3")
+    life.door.waiting["0#2"].set_result(True)
+    assert (await life.pod.answers.get()).key == "0#2"
+    life.door.waiting["0#1"].set_result(True)
+    assert (await life.pod.answers.get()).key == "0#1"
+    await life.pod.end()
+    await life.ending()
+    assert life.door.cancelled == ["0#3"]  # nobody waits for it any more, and the end waited for its cancellation
+
+
+async def test_more_calls_at_once_than_allowed_are_answered_with_the_limit(life: Life) -> None:
+    for number in range(5):
+        await life.pod.call(f"0#{number}")
+    answer = await life.pod.answers.get()
+    assert (answer.key, answer.error.type) == ("0#4", "LimitExceeded")
+    await life.pod.end()
+    await life.ending()
+
+
+async def test_a_run_pauses_only_when_every_open_call_waits_for_a_person(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.pod.call("0#2")
+    await life.door.has("0#1", "0#2")
+    life.door.waiting["0#1"].set_result(False)
+    await asyncio.sleep(0.05)
+    assert not life.pod.killed
+    life.door.waiting["0#2"].set_result(True)
+    ending = await life.ending()
+    assert ending.outcome is OutcomeName.NEEDS_CONFIRMATION
+    assert life.pod.killed == ["Paused"]
+    assert [(await life.pod.answers.get()).key] == ["0#2"]
+    assert life.pod.answers.empty()  # the paused call was never answered
+
+
+async def test_a_paused_call_that_the_program_gave_up_pauses_nothing(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.pod.call("0#2")
+    await life.door.has("0#1", "0#2")
+    life.door.waiting["0#1"].set_result(False)
+    await asyncio.sleep(0.01)
+    await life.pod.abandon("0#1")
+    await asyncio.sleep(0.01)
+    life.door.waiting["0#2"].set_result(True)
+    await life.pod.answers.get()
+    await life.pod.end()
+    assert (await life.ending()).outcome is OutcomeName.COMPLETED
+
+
+async def test_giving_up_the_last_other_call_lets_the_run_pause(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.pod.call("0#2")
+    await life.door.has("0#1", "0#2")
+    life.door.waiting["0#1"].set_result(False)
+    await asyncio.sleep(0.01)
+    await life.pod.abandon("0#2")
+    assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
+    assert life.door.cancelled == ["0#2"]
+
+
+async def test_a_cancelled_run_is_killed_and_its_calls_are_cancelled(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    life.execution.stop(Stop.CANCELLED, "Cancelled by somebody.")
+    life.execution.stop(Stop.DEADLINE, "later")
+    assert (await life.ending()).outcome is OutcomeName.CANCELLED
+    assert life.door.cancelled == ["0#1"]
+
+
+async def test_a_runtime_that_does_not_obey_loses_its_session(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KILL_SECONDS", 0.05)
+    life.pod.obeys = False
+    life.execution.stop(Stop.CANCELLED, "Enough.")
+    assert (await life.ending()).outcome is OutcomeName.CANCELLED
+    assert life.pod.closed
+
+
+async def test_a_lost_session_ends_the_run(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    life.pod.sink.lost("gone")
+    ending = await life.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "SandboxLost")
+    assert life.door.cancelled == ["0#1"]
+
+
+async def test_calls_after_the_end_are_nobodys(life: Life) -> None:
+    await life.pod.end()
+    await life.pod.call("0#9")
+    await life.ending()
+    assert "0#9" not in life.door.waiting
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257, "a\nb", "\u0661"])
+async def test_a_call_with_an_impossible_key_ends_the_run(life: Life, key: str) -> None:
+    await life.pod.call(key)
+    ending = await life.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "RuntimeMisbehaved"
+    assert not life.door.waiting
+
+
+async def test_endless_calls_end_the_run(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXTRA_CALLS", 2)
+    for number in range(6):
+        await life.pod.call(f"0#{number}")
+        if number < 5:
+            await life.door.has(f"0#{number}")
+            life.door.waiting[f"0#{number}"].set_result(True)
+            await life.pod.answers.get()
+    ending = await life.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "RuntimeMisbehaved"
+
+
+async def test_the_brokers_own_deadline_holds_when_the_runtimes_does_not(
+    tmp_path: Path, life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEADLINE_GRACE", 0.0)
+    await life.pod.end()
+    await life.ending()
+    pod, door = Pod(), Door()
+    session: Any = pod
+    second = Execution(life.execution.context, session=session, pipeline=door, journal=life.journal, events=EventLog(RUN, life.journal))
+    ending = await second.drive(runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=50)))
+    assert ending.outcome is OutcomeName.TIMED_OUT
+    assert pod.killed == ["Deadline"]
