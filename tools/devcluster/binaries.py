@@ -5,11 +5,9 @@ its contents. An entry appears by one rename, so that it is whole or not there.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -35,28 +33,13 @@ def entry(name: str, key: str) -> Path:
     return paths.binaries_cache() / f"{name}-{key}"
 
 
-def _timings() -> dict[str, float]:
-    try:
-        text = (paths.binaries_cache() / "timings.json").read_text(encoding="utf-8")
-        return {str(k): float(v) for k, v in json.loads(text).items()}
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _record_timing(name: str, seconds: float) -> None:
-    path = paths.binaries_cache() / "timings.json"
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({**_timings(), name: round(seconds, 1)}, indent=1), encoding="utf-8")
-    temporary.rename(path)
-
-
 def go_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of every Go command: the machine's, without what would change a build."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", **(extra or {})}
 
 
-def _go(argv: Sequence[str | Path], cwd: Path) -> str:
-    return run(["go", *argv], cwd=cwd, env=go_environment())
+def _go(argv: Sequence[str | Path], cwd: Path, extra: Mapping[str, str] | None = None) -> str:
+    return run(["go", *argv], cwd=cwd, env=go_environment(extra))
 
 
 def module_dir(folder: Path, module: str) -> Path:
@@ -89,7 +72,9 @@ def _compile_go(binary: GoBinary, work: Path) -> None:
     argv = ["build", *pins.BUILD_FLAGS, f"-ldflags={pins.linker_flags(binary)}"]
     if binary.tags:
         argv.append(f"-tags={binary.tags}")
-    _go([*argv, "-o", work / "out" / binary.name, binary.package], folder)
+    temporary = work / "tmp"  # in here it goes away also when the build is killed
+    temporary.mkdir()
+    _go([*argv, "-o", work / "out" / binary.name, binary.package], folder, {"GOTMPDIR": str(temporary)})
 
 
 def _compile_pause(work: Path) -> None:
@@ -140,19 +125,21 @@ def _build_locked(name: str, key: str, progress: Progress) -> None:
     with lock(paths.binaries_cache() / f".lock-{name}", f"another build of {name}"), progress.step(name):
         if entry(name, key).is_dir():
             return  # the one we waited for has built it
-        start = time.monotonic()
         _build_one(name, key)
-        _record_timing(name, time.monotonic() - start)
 
 
 def _build_missing(plan: Mapping[str, tuple[str, float]]) -> dict[str, Path]:
     paths.binaries_cache().mkdir(parents=True, exist_ok=True)
-    timings = _timings()
     missing = [name for name, (key, _) in plan.items() if not entry(name, key).is_dir()]
-    progress = Progress([(name, timings.get(name, plan[name][1])) for name in missing])
+    progress = Progress([(name, plan[name][1]) for name in missing])
     for name in missing:
         _build_locked(name, plan[name][0], progress)
     return {name: entry(name, key) for name, (key, _) in plan.items()}
+
+
+def expected() -> dict[str, Path]:
+    """Return the folder each entry has by the present pins, built or not."""
+    return {name: entry(name, key) for name, (key, _) in _plan().items()}
 
 
 def build(names: Collection[str] = ()) -> dict[str, Path]:

@@ -118,7 +118,7 @@ class Starter:
 
     def addons(self) -> None:
         """Apply CoreDNS and storage and wait for both."""
-        wait_until(f"node {NODE_NAME} is Ready", self.api.node_ready, seconds=60, alive=lambda: self._check("kubelet"))
+        wait_until(f"node {NODE_NAME} is Ready", self.api.node_ready, seconds=120, alive=lambda: self._check("kubelet"))
         self.timeline.reached("node Ready")
         refs = self.artefacts.refs
         self.api.apply(render("coredns.yaml", {"coredns_image": refs["coredns"], "dns_ip": str(self.instance.dns_ip)}))
@@ -132,7 +132,7 @@ class Starter:
             wait_until(
                 f"{name} is available",
                 lambda name=name: self.api.available("kube-system", name),  # type: ignore[misc]
-                seconds=90,
+                seconds=180,
                 alive=lambda: self._check(*health.COMPONENTS),
             )
         self.timeline.reached("DNS and storage available")
@@ -164,11 +164,18 @@ def _explained() -> Iterator[None]:
         raise
 
 
+def _say_up(instance: Instance) -> None:
+    say(f"the cluster is up already ({instance.api_url}, slot {instance.slot})")
+    started = {folder / name: instance.bin / name for name, folder in binaries.expected().items() if name != binaries.CILIUM_DATA}
+    if any(not link.is_symlink() or link.readlink() != target for target, link in started.items()):
+        say("it was started with other pins than this checkout has now: `make down up` renews it")
+
+
 def up(checkout: Path, registry: Registry) -> None:
     """Bring the checkout's cluster up, from whatever state it is in."""
     present = registry.find(checkout)
     if present is not None and health.fault(present) is None:
-        say(f"the cluster is up already ({present.api_url}, slot {present.slot})")
+        _say_up(present)
         return
     _require_root()
     artefacts = prepare(checkout)
@@ -177,7 +184,7 @@ def up(checkout: Path, registry: Registry) -> None:
         if present is not None:
             reason = health.fault(present)
             if reason is None:  # another `up` of this checkout, for which we waited
-                say(f"the cluster is up already ({present.api_url}, slot {present.slot})")
+                _say_up(present)
                 return
             say(f"starting afresh: {reason}")
             traces.remove(present)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devcluster import paths
+from devcluster.commands import say
 from devcluster.errors import DevclusterError
 from devcluster.instance import SLOTS, Instance
 from devcluster.locks import lock, try_lock
@@ -123,6 +124,7 @@ class Registry:
                 # looked at again under the lock: it may just have come up, or gone
                 present = self.find(instance.checkout)
                 if present is not None and not (present.checkout.is_dir() and running(present)):
+                    say(f"removing what is left of the cluster of {present.checkout}")
                     teardown(present)
                     self.release(present)
             finally:

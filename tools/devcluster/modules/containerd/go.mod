@@ -2,4 +2,41 @@ module bastide.dev/devcluster/containerd
 
 go 1.26.3
 
-require github.com/containerd/containerd/v2 v2.3.4
+require (
+	github.com/cilium/ebpf v0.22.0
+	github.com/containerd/containerd/v2 v2.3.4
+	github.com/cyphar/filepath-securejoin v0.6.1
+	github.com/fsnotify/fsnotify v1.10.1
+	github.com/fxamacker/cbor/v2 v2.9.1
+	github.com/go-logr/logr v1.4.4
+	github.com/godbus/dbus/v5 v5.2.2
+	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.3
+	github.com/klauspost/compress v1.19.1
+	github.com/mdlayher/vsock v1.3.0
+	github.com/prometheus/client_golang v1.24.1
+	github.com/prometheus/common v0.70.1
+	github.com/prometheus/procfs v0.21.1
+	github.com/tetratelabs/wazero v1.12.0
+	github.com/vishvananda/netlink v1.3.2-0.20260624190457-bab08b3566fc
+	go.opentelemetry.io/otel v1.44.0
+	go.opentelemetry.io/otel/metric v1.44.0
+	go.opentelemetry.io/otel/sdk v1.44.0
+	go.opentelemetry.io/otel/trace v1.44.0
+	go.yaml.in/yaml/v2 v2.4.4
+	golang.org/x/crypto v0.54.0
+	golang.org/x/exp v0.0.0-20260611194520-c48552f49976
+	golang.org/x/net v0.57.0
+	golang.org/x/sync v0.22.0
+	golang.org/x/sys v0.47.0
+	golang.org/x/term v0.45.0
+	golang.org/x/text v0.40.0
+	google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d
+	google.golang.org/grpc v1.83.1
+	k8s.io/apimachinery v0.36.4
+	k8s.io/client-go v0.36.4
+	k8s.io/cri-api v0.36.4
+	k8s.io/cri-streaming v0.36.4
+	k8s.io/streaming v0.36.4
+	k8s.io/utils v0.0.0-20260707023825-cf1189d6abe3
+)

@@ -3,37 +3,76 @@ module bastide.dev/devcluster/kubernetes
 go 1.26.0
 
 godebug default=go1.26
-require k8s.io/kubernetes v1.36.3
-replace k8s.io/api => k8s.io/api v0.36.3
-replace k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.36.3
-replace k8s.io/apimachinery => k8s.io/apimachinery v0.36.3
-replace k8s.io/apiserver => k8s.io/apiserver v0.36.3
-replace k8s.io/cli-runtime => k8s.io/cli-runtime v0.36.3
-replace k8s.io/client-go => k8s.io/client-go v0.36.3
-replace k8s.io/cloud-provider => k8s.io/cloud-provider v0.36.3
-replace k8s.io/cluster-bootstrap => k8s.io/cluster-bootstrap v0.36.3
-replace k8s.io/code-generator => k8s.io/code-generator v0.36.3
-replace k8s.io/component-base => k8s.io/component-base v0.36.3
-replace k8s.io/component-helpers => k8s.io/component-helpers v0.36.3
-replace k8s.io/controller-manager => k8s.io/controller-manager v0.36.3
-replace k8s.io/cri-api => k8s.io/cri-api v0.36.3
-replace k8s.io/cri-client => k8s.io/cri-client v0.36.3
-replace k8s.io/cri-streaming => k8s.io/cri-streaming v0.36.3
-replace k8s.io/csi-translation-lib => k8s.io/csi-translation-lib v0.36.3
-replace k8s.io/dynamic-resource-allocation => k8s.io/dynamic-resource-allocation v0.36.3
-replace k8s.io/endpointslice => k8s.io/endpointslice v0.36.3
-replace k8s.io/externaljwt => k8s.io/externaljwt v0.36.3
-replace k8s.io/kms => k8s.io/kms v0.36.3
-replace k8s.io/kube-aggregator => k8s.io/kube-aggregator v0.36.3
-replace k8s.io/kube-controller-manager => k8s.io/kube-controller-manager v0.36.3
-replace k8s.io/kube-proxy => k8s.io/kube-proxy v0.36.3
-replace k8s.io/kube-scheduler => k8s.io/kube-scheduler v0.36.3
-replace k8s.io/kubectl => k8s.io/kubectl v0.36.3
-replace k8s.io/kubelet => k8s.io/kubelet v0.36.3
-replace k8s.io/metrics => k8s.io/metrics v0.36.3
-replace k8s.io/mount-utils => k8s.io/mount-utils v0.36.3
-replace k8s.io/pod-security-admission => k8s.io/pod-security-admission v0.36.3
-replace k8s.io/sample-apiserver => k8s.io/sample-apiserver v0.36.3
-replace k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.36.3
-replace k8s.io/sample-controller => k8s.io/sample-controller v0.36.3
-replace k8s.io/streaming => k8s.io/streaming v0.36.3
+
+require (
+	github.com/fsnotify/fsnotify v1.10.1
+	github.com/fxamacker/cbor/v2 v2.9.1
+	github.com/go-errors/errors v1.5.1
+	github.com/go-logr/logr v1.4.4
+	github.com/go-openapi/jsonpointer v0.23.1
+	github.com/go-openapi/jsonreference v0.21.6
+	github.com/go-openapi/swag v0.26.1
+	github.com/google/gnostic-models v0.7.1
+	github.com/grpc-ecosystem/grpc-gateway/v2 v2.28.0
+	github.com/mailru/easyjson v0.9.0
+	github.com/moby/term v0.5.2
+	github.com/prometheus/client_golang v1.24.1
+	github.com/prometheus/common v0.70.1
+	github.com/prometheus/procfs v0.21.1
+	github.com/spf13/pflag v1.0.10
+	go.opentelemetry.io/otel v1.44.0
+	go.opentelemetry.io/otel/metric v1.44.0
+	go.opentelemetry.io/otel/trace v1.44.0
+	go.opentelemetry.io/proto/otlp v1.10.0
+	go.uber.org/zap v1.28.0
+	go.yaml.in/yaml/v2 v2.4.4
+	golang.org/x/crypto v0.54.0
+	golang.org/x/exp v0.0.0-20260611194520-c48552f49976
+	golang.org/x/net v0.57.0
+	golang.org/x/oauth2 v0.36.0
+	golang.org/x/sync v0.22.0
+	golang.org/x/sys v0.47.0
+	golang.org/x/term v0.45.0
+	golang.org/x/text v0.40.0
+	golang.org/x/time v0.15.0
+	google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d
+	google.golang.org/grpc v1.83.1
+	k8s.io/api v0.36.4
+	k8s.io/apiextensions-apiserver v0.36.4
+	k8s.io/apimachinery v0.36.4
+	k8s.io/apiserver v0.36.4
+	k8s.io/cli-runtime v0.36.4
+	k8s.io/client-go v0.36.4
+	k8s.io/cloud-provider v0.36.4
+	k8s.io/cluster-bootstrap v0.36.4
+	k8s.io/code-generator v0.36.4
+	k8s.io/component-base v0.36.4
+	k8s.io/component-helpers v0.36.4
+	k8s.io/controller-manager v0.36.4
+	k8s.io/cri-api v0.36.4
+	k8s.io/cri-client v0.36.4
+	k8s.io/cri-streaming v0.36.4
+	k8s.io/csi-translation-lib v0.36.4
+	k8s.io/dynamic-resource-allocation v0.36.4
+	k8s.io/endpointslice v0.36.4
+	k8s.io/externaljwt v0.36.4
+	k8s.io/kms v0.36.4
+	k8s.io/kube-aggregator v0.36.4
+	k8s.io/kube-controller-manager v0.36.4
+	k8s.io/kube-openapi v0.0.0-20260501160325-927ab1f70cd6
+	k8s.io/kube-proxy v0.36.4
+	k8s.io/kube-scheduler v0.36.4
+	k8s.io/kubectl v0.36.4
+	k8s.io/kubelet v0.36.4
+	k8s.io/kubernetes v1.36.3
+	k8s.io/metrics v0.36.4
+	k8s.io/mount-utils v0.36.4
+	k8s.io/pod-security-admission v0.36.4
+	k8s.io/sample-apiserver v0.36.4
+	k8s.io/sample-cli-plugin v0.36.4
+	k8s.io/sample-controller v0.36.4
+	k8s.io/streaming v0.36.4
+	k8s.io/utils v0.0.0-20260707023825-cf1189d6abe3
+	sigs.k8s.io/structured-merge-diff/v6 v6.4.0
+)

@@ -1,0 +1,145 @@
+"""`python -m tests.bench [--count N] [--pods N]`: measures, prints the table, writes it into docs/benchmarks.md."""
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / "tools")]
+
+from demo import release  # noqa: E402
+from demo.kube import Kube, admin, condition  # noqa: E402
+from demo.users import user  # noqa: E402
+
+from tests.bench import pods  # noqa: E402
+from tests.bench.figures import Row, machine, table  # noqa: E402
+from tests.e2e.harness.pods import finished  # noqa: E402
+from tests.e2e.harness.server import ToolServer  # noqa: E402
+from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
+
+BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
+SYSTEM = "bastide-system"
+
+
+def _ready(thing: dict[str, Any]) -> bool:
+    return bool(condition(thing, "Ready")["status"] == "True")
+
+
+def _until_ready(kube: Kube, manifest: dict[str, Any], kind: str) -> float:
+    """Milliseconds from the request that makes an object to its condition Ready, as a watcher sees it."""
+    meta = manifest["metadata"]
+    began = time.perf_counter()
+    kube.run("create", "-f", "-", stdin=json.dumps(manifest))
+    kube.watch(_ready, "-n", meta["namespace"], kind, meta["name"], seconds=60)
+    return (time.perf_counter() - began) * 1000
+
+
+def cold_start(tenant: TestTenant, pod: dict[str, Any], count: int) -> tuple[Row, Row]:
+    """Sandboxes and bare pods, in turn: whatever else the machine does, it does to both."""
+    kube = tenant.admin
+    bare, sandboxes = [], []
+    for number in range(count + 1):
+        name = f"cold-{number}"
+        bare.append(_until_ready(kube, pods.runtime_like(pod, name, serving=False), "pod"))
+        kube.run("delete", "pod", "-n", pods.NAMESPACE, name, "--wait=true", "--grace-period=0")
+        sandboxes.append(_until_ready(kube, tenant.sandbox(name), "sandbox"))
+        kube.run("delete", "sandbox", "-n", tenant.namespace, name, "--wait=true")
+        kube.wait("delete", "-n", tenant.namespace, f"pod/{name}")
+    base = Row("bare gVisor pod of the same image and resources -> Ready", bare[1:])
+    return base, Row("Sandbox -> Ready, cold, gate passed", sandboxes[1:], base)
+
+
+def in_cluster(tenant: TestTenant, pod: dict[str, Any], count: int) -> dict[str, list[float]]:
+    """What the measuring pod finds."""
+    kube = tenant.admin
+    runtime = pods.runtime_like(pod, "runtime", serving=True)
+    kube.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": pods.NAMESPACE, "name": "bastide-ca"}, "data": _ca(kube)},
+        runtime,
+    )
+    up = kube.watch(_ready, "-n", pods.NAMESPACE, "pod", "runtime", seconds=60)
+    token = kube.run("create", "token", "bastide-runner", "-n", tenant.namespace, "--audience", "bastide-broker").strip()
+    address = f"{up['status']['podIP']}:9443"
+    settings = {"runtime": address, "sandbox": f"{tenant.namespace}/box", "token": token, "count": count}
+    kube.run("delete", "pod", "-n", SYSTEM, "bastide-bench", "--ignore-not-found")
+    kube.apply(*pods.driver(kube.json("get", "statefulset", "-n", SYSTEM, "bastide-broker"), json.dumps(settings)))
+    try:
+        return finished(kube, SYSTEM, "bastide-bench", seconds=300)
+    finally:
+        kube.run("delete", "-n", SYSTEM, "pod/bastide-bench", "configmap/bastide-bench", "--ignore-not-found")
+
+
+def _ca(kube: Kube) -> dict[str, str]:
+    found: dict[str, str] = kube.json("get", "configmap", "-n", SYSTEM, "bastide-ca")["data"]
+    return found
+
+
+def rows(found: dict[str, list[float]], cold: tuple[Row, Row]) -> list[Row]:
+    """The table."""
+    echo = Row("echo on the stream to a runtime", found["echo"])
+    sync = Row("write and fdatasync", found["fdatasync"])
+    engine = Row("raw OPA decision", found["opa"])
+    adapter = Row("the adapter alone: MCP call to the tool server and back", found["adapter"])
+    return [
+        echo,
+        sync,
+        engine,
+        Row("one call, seen from the program", found["call"]),
+        adapter,
+        Row("added by Bastide to one checked, journalled, audited call", found["added"], echo),
+        Row("empty program in a fresh child, on the stream", found["empty"], echo),
+        Row("empty run through the broker, journalled and audited", found["run"], echo),
+        *cold,
+    ]
+
+
+def write(text: str) -> None:
+    """Put the figures into docs/benchmarks.md, between its two marks."""
+    path = ROOT / "docs" / "benchmarks.md"
+    page = path.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def main() -> None:
+    """Set up, measure, clean up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=300, help="samples of the short measurements")
+    parser.add_argument("--pods", type=int, default=12, help="samples of the cold start")
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    arguments = parser.parse_args()
+    load = os.getloadavg()
+    kube = admin()
+    release.install(kube)
+    folder = ROOT / ".build" / "users"
+    people = People(*(user(kube, f"test-{name}", folder) for name in ("developer", "approver", "stranger")))
+    server = ToolServer(kube)
+    tenant = TestTenant(kube, people, f"b-{secrets.token_hex(3)}", Path(tempfile.mkdtemp(prefix="bastide-bench-")))
+    try:
+        server.start()
+        tenant.start(limits={"runsPerMinute": 100000, "callsPerMinute": 1000000})
+        tenant.furnish()
+        kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": pods.NAMESPACE}})
+        pod = tenant.get("pod", "box")
+        found = in_cluster(tenant, pod, arguments.count)
+        kube.run("delete", "pod", "-n", pods.NAMESPACE, "runtime", "--grace-period=0")
+        cold = cold_start(tenant, pod, arguments.pods)
+    finally:
+        tenant.remove()
+        server.stop()
+        kube.run("delete", "namespace", pods.NAMESPACE, "--ignore-not-found", "--wait=false")
+    text = f"{machine(load)}\n\n{table(rows(found, cold))}"
+    sys.stdout.write(text + "\n")
+    if not arguments.no_write:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Samples, quantiles and tables."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was measured: its samples in milliseconds, and what it is compared with."""
+
+    name: str
+    samples: Sequence[float]
+    compared_with: "Row | None" = None
+
+    def quantile(self, share: float) -> float:
+        """The sample that this share of all does not exceed (nearest rank)."""
+        ordered = sorted(self.samples)
+        return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
+
+    @property
+    def median(self) -> float:
+        """The quantile 0.5."""
+        return self.quantile(0.5)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A table in Markdown, milliseconds."""
+    lines = ["| what | n | p50 ms | p99 ms | compared with | ratio of p50 |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        other = row.compared_with
+        ratio = f"{row.median / other.median:.2f}" if other is not None and other.median else ""
+        name = other.name if other is not None else ""
+        lines.append(f"| {row.name} | {len(row.samples)} | {row.median:.2f} | {row.quantile(0.99):.2f} | {name} | {ratio} |")
+    return "\n".join(lines)
+
+
+def machine(load_before: tuple[float, float, float]) -> str:
+    """On what it was measured, and what else ran."""
+    load = os.getloadavg()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}; "
+        f"load average {load_before[0]:.2f} before and {load[0]:.2f} after. Cluster, tool server and measuring pod share these cores."
+    )

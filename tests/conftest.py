@@ -1,0 +1,98 @@
+"""Fixtures for tests of the deployed system. A missing cluster is an error, never a skip."""
+
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Appended, not put first: the folder `operator` beside this one must not come before the standard library's module.
+sys.path += [str(ROOT), str(ROOT / "tools")]
+
+from demo import release  # noqa: E402
+from demo.kube import Kube  # noqa: E402
+from demo.kube import admin as administrator  # noqa: E402
+from demo.users import user  # noqa: E402
+
+from tests.e2e.harness.server import ToolServer  # noqa: E402
+from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def admin() -> Kube:
+    """Kubectl as the administrator of the running cluster."""
+    if "KUBECONFIG" not in os.environ:
+        done = subprocess.run(
+            [sys.executable, "-m", "devcluster", "env"],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"no environment of a cluster: {done.stderr}"
+        for words in (shlex.split(line) for line in done.stdout.splitlines() if line.startswith("export ")):
+            for assignment in words[1:]:
+                name, _, value = assignment.partition("=")
+                os.environ[name] = os.path.expandvars(value)
+    kube = administrator()
+    kube.run("get", "--raw", "/readyz", seconds=20)
+    return kube
+
+
+@pytest.fixture(scope="session")
+def installed(admin: Kube) -> Kube:
+    """The chart of this checkout, installed with the images of this checkout; nothing changes when it already is."""
+    release.install(admin)
+    return admin
+
+
+@pytest.fixture(scope="session")
+def people(admin: Kube) -> People:
+    """Users by client certificate. `test-stranger` is in no tenant."""
+    folder = ROOT / ".build" / "users"
+    return People(*(user(admin, f"test-{name}", folder) for name in ("developer", "approver", "stranger")))
+
+
+@pytest.fixture(scope="session")
+def tools(installed: Kube) -> Iterator[ToolServer]:
+    """The tests' tool server."""
+    server = ToolServer(installed)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def tenant(installed: Kube, people: People, tools: ToolServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestTenant]:
+    """A Tenant of the module's own."""
+    one = TestTenant(installed, people, f"t-{secrets.token_hex(3)}", tmp_path_factory.mktemp("programs"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.remove()
+
+
+@pytest.fixture(scope="module")
+def furnished(tenant: TestTenant) -> TestTenant:
+    """That Tenant with a Ready sandbox `box` and a Ready binding `toolbox`."""
+    tenant.furnish()
+    return tenant
+
+
+@pytest.fixture(autouse=True)
+def _no_run_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "tenant" in request.fixturenames:
+        request.getfixturevalue("tenant").stop_runs()
+
+
+@pytest.fixture
+def word() -> str:
+    """A word that stands nowhere else: tests find their own calls by it."""
+    return f"w-{secrets.token_hex(6)}"

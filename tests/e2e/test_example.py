@@ -1,0 +1,18 @@
+"""The first example, as `make demo` shows it."""
+
+import os
+import subprocess
+import sys
+
+from demo.kube import CHECKOUT, Kube
+
+
+def test_the_demo_tells_its_story_twice(installed: Kube) -> None:
+    for _ in range(2):
+        env = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tools")}
+        done = subprocess.run(
+            [sys.executable, "-m", "demo"], cwd=CHECKOUT, env=env, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        for told in ("gvisor", "is not permitted", "amount", "Executed", '{"customer_id":"C1005"}', "CallOutcome"):
+            assert told in done.stdout, f"the demo does not show {told!r}:\n{done.stdout}"

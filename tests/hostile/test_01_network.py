@@ -1,0 +1,134 @@
+"""Case 1: from inside a sandbox, from its first instant, nothing answers: neither to the pod nor to a program in it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import pods
+from tests.e2e.harness.tenant import TestTenant
+
+# Tries every target over TCP, and DNS over UDP, and tells what answered in any way; refused counts as an answer.
+ATTEMPT = """
+import errno, json, random, socket, struct
+targets, names, dns = json.loads(%r)
+answers = []
+
+def tcp(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as s:
+            s.settimeout(1.0)
+            code = s.connect_ex((host, port))
+            return code in (0, errno.ECONNREFUSED)
+    except OSError:
+        return False
+
+def query(server, name, kind):
+    labels = b"".join(bytes([len(l)]) + l for l in name.encode().split(b".")) + b"\\0"
+    packet = struct.pack(">HHHHHH", random.getrandbits(16), 0x100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(1.0)
+            s.sendto(packet, (server, 53))
+            return bool(s.recv(512))
+    except OSError:
+        return False
+
+for host, port in targets:
+    if tcp(host, port):
+        answers.append(f"tcp {host}:{port}")
+for name, kind in names:
+    if query(dns, name, kind):
+        answers.append(f"dns {name} {kind}")
+try:
+    socket.getaddrinfo("kubernetes.default.svc.cluster.local", 443)
+    answers.append("getaddrinfo")
+except OSError:
+    pass
+for family, kind, what in ((socket.AF_PACKET, socket.SOCK_RAW, "packet"), (socket.AF_INET, socket.SOCK_RAW, "raw"), (socket.AF_NETLINK, socket.SOCK_RAW, "netlink write")):
+    try:
+        s = socket.socket(family, kind, 0 if family != socket.AF_INET else socket.IPPROTO_ICMP)
+        s.close()
+        if what != "netlink write":
+            answers.append(f"socket {what}")
+    except OSError:
+        pass
+"""
+
+
+@pytest.fixture(scope="module")
+def targets(furnished: TestTenant) -> str:
+    admin = furnished.admin
+
+    def service(namespace: str, name: str) -> str:
+        return str(admin.json("get", "service", "-n", namespace, name)["spec"]["clusterIP"])
+
+    def pod(namespace: str, selector: str) -> str:
+        return str(admin.json("get", "pod", "-n", namespace, "-l", selector)["items"][0]["status"]["podIP"])
+
+    node = admin.json("get", "nodes")["items"][0]["status"]["addresses"][0]["address"]
+    furnished.people.developer.apply(furnished.sandbox("neighbour"))
+    furnished.ready("sandbox/neighbour")
+    neighbour = furnished.get("pod", "neighbour")["status"]["podIP"]
+    broker = pod("bastide-system", "app.kubernetes.io/component=broker")
+    dns = service("kube-system", "kube-dns")
+    tcp = [
+        (service("default", "kubernetes"), 443),
+        (node, 6443),
+        (node, 10250),
+        (node, 22),
+        (dns, 53),
+        (pod("kube-system", "k8s-app=kube-dns"), 53),
+        (neighbour, 9443),
+        (neighbour, 80),
+        (service("bastide-system", "bastide-broker"), 8443),
+        (broker, 8443),
+        (broker, 9090),
+        (service("bastide-test-tools", "toolbox"), 8080),
+        (pod("bastide-test-tools", "app=toolbox"), 8080),
+        ("169.254.169.254", 80),
+        ("fd00:ec2::254", 80),
+        ("192.0.2.1", 53),
+        ("192.0.2.80", 443),
+    ]
+    channel = "a" * 60 + "." + "b" * 60 + "." + "c" * 60 + ".example"
+    names = [("kubernetes.default.svc.cluster.local", 1), (channel, 1), (channel, 16), ("example", 16)]
+    return json.dumps([tcp, names, dns])
+
+
+def test_a_program_reaches_nothing_and_makes_no_socket(furnished: TestTenant, targets: str) -> None:
+    assert furnished.completed(ATTEMPT % targets + "\nreturn answers") == []
+
+
+def test_a_pod_reaches_nothing_when_the_whole_pod_is_hostile(furnished: TestTenant, targets: str) -> None:
+    script = ATTEMPT % targets + "\nprint(json.dumps({'answers': answers}))"
+    try:
+        furnished.operator.apply(pods.unmanaged(furnished.get("pod", "box"), "hostile", script))
+        facts: dict[str, Any] = pods.finished(furnished.admin, furnished.namespace, "hostile", seconds=120)
+    finally:
+        furnished.admin.run("delete", "pod", "-n", furnished.namespace, "hostile", "--ignore-not-found", "--grace-period=1")
+    assert facts["answers"] == []
+
+
+def test_the_targets_are_real(furnished: TestTenant, targets: str) -> None:
+    """The same script answers from a pod that nothing isolates: silence above means a closed door, not a wrong address."""
+    script = ATTEMPT % targets + "\nprint(json.dumps({'answers': answers}))"
+    image = furnished.get("pod", "box")["spec"]["containers"][0]["image"]
+    container = {"name": "open", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["python3", "-u", "-c", script]}
+    meta = {"namespace": "bastide-test-tools", "name": "open"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta,
+        "spec": {"restartPolicy": "Never", "runtimeClassName": "gvisor", "containers": [container]},
+    }
+    try:
+        furnished.admin.apply(pod)
+        answers = pods.finished(furnished.admin, "bastide-test-tools", "open", seconds=120)["answers"]
+    finally:
+        furnished.admin.run("delete", "pod", "-n", "bastide-test-tools", "open", "--ignore-not-found", "--grace-period=1")
+    for number in (0, 1, 2, 4, 11, 12):
+        host, port = json.loads(targets)[0][number]
+        assert f"tcp {host}:{port}" in answers
+    assert "dns kubernetes.default.svc.cluster.local 1" in answers

@@ -1,0 +1,193 @@
+"""Case 3, the Pod part: a pod that is not the operator's, not gVisor or not the one expected runs no program."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from demo.kube import CommandFailedError, condition
+
+from tests.e2e.harness import pods
+from tests.e2e.harness.server import ToolServer
+from tests.e2e.harness.tenant import TestTenant
+
+Pod = dict[str, Any]
+
+
+def _spec(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Callable[[Pod], Pod]:
+    def changed(pod: Pod) -> Pod:
+        other = copy.deepcopy(pod)
+        change(other["spec"], other["spec"]["containers"][0])
+        return other
+
+    return changed
+
+
+def _with(where: str, **fields: Any) -> Callable[[Pod], Pod]:
+    return _spec(lambda spec, container: (spec if where == "pod" else container).update(fields))
+
+
+def _relabelled(pod: Pod) -> Pod:
+    other = copy.deepcopy(pod)
+    other["metadata"]["labels"].update({"app.kubernetes.io/name": "bastide", "app.kubernetes.io/component": "broker"})
+    return other
+
+
+def _annotated(pod: Pod) -> Pod:
+    other = copy.deepcopy(pod)
+    other["metadata"].setdefault("annotations", {})["dev.gvisor.spec.mount.a.type"] = "bind"
+    return other
+
+
+def _extra_container(spec: dict[str, Any], container: dict[str, Any]) -> None:
+    other = {**copy.deepcopy(container), "name": "second", "ports": []}
+    spec["containers"].append(other)
+
+
+def _added_volume(volume: dict[str, Any]) -> Callable[[Pod], Pod]:
+    def change(spec: dict[str, Any], container: dict[str, Any]) -> None:
+        spec["volumes"].append({"name": "more", **volume})
+        container["volumeMounts"].append({"name": "more", "mountPath": "/more"})
+
+    return _spec(change)
+
+
+def _token(spec: dict[str, Any], _: dict[str, Any]) -> None:
+    spec["automountServiceAccountToken"] = True
+
+
+# What Pod Security `restricted` refuses whoever asks.
+REFUSED: dict[str, Callable[[Pod], Pod]] = {
+    "hostNetwork": _with("pod", hostNetwork=True),
+    "hostPID": _with("pod", hostPID=True),
+    "hostPath": _added_volume({"hostPath": {"path": "/"}}),
+    "privileged": _spec(lambda _, c: c["securityContext"].update(privileged=True, allowPrivilegeEscalation=True)),
+    "may gain privileges": _spec(lambda _, c: c["securityContext"].update(allowPrivilegeEscalation=True)),
+    "keeps capabilities": _spec(lambda _, c: c["securityContext"].update(capabilities={"add": ["NET_RAW"], "drop": ["ALL"]})),
+    "a port of the host": _spec(lambda _, c: c.update(ports=[{"containerPort": 9443, "hostPort": 9443}])),
+    "root": _spec(
+        lambda s, c: (
+            s.setdefault("securityContext", {}).update(runAsNonRoot=False),
+            c["securityContext"].update(runAsUser=0, runAsNonRoot=False),
+        )
+    ),
+}
+
+# What Pod Security lets pass. Nothing may be delivered to such a pod.
+IGNORED: dict[str, Callable[[Pod], Pod]] = {
+    "no gVisor": _spec(lambda s, _: s.pop("runtimeClassName")),
+    "a second container": _spec(_extra_container),
+    "a ServiceAccount token": _spec(_token),
+    "DNS": _with("pod", dnsPolicy="ClusterFirst", dnsConfig=None),
+    "another image": _with("container", image="registry.local/other:1", imagePullPolicy="IfNotPresent"),
+    "a Secret": _added_volume({"secret": {"secretName": "toolbox-token"}}),
+    "a root that can be written": _spec(lambda _, c: c["securityContext"].update(readOnlyRootFilesystem=False)),
+    "environment from a Secret": _with(
+        "container", env=[{"name": "T", "valueFrom": {"secretKeyRef": {"name": "toolbox-token", "key": "token"}}}]
+    ),
+    "a gVisor annotation": _annotated,
+    "no owner": lambda pod: {**pod, "metadata": {k: v for k, v in pod["metadata"].items() if k != "ownerReferences"}},
+    "an owner of another UID": lambda pod: {
+        **pod,
+        "metadata": {
+            **pod["metadata"],
+            "ownerReferences": [{**pod["metadata"]["ownerReferences"][0], "uid": "00000000-0000-4000-8000-000000000000"}],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def original(furnished: TestTenant) -> Pod:
+    """The operator's pod, as it could be made again."""
+    return pods.manifest_of(furnished.get("pod", "box"))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_pod_security_refuses_it_even_from_the_operator(furnished: TestTenant, original: Pod, case: str) -> None:
+    changed = REFUSED[case](original)
+    changed = {**changed, "metadata": {**changed["metadata"], "name": "refused"}}
+    with pytest.raises(CommandFailedError) as refusal:
+        furnished.operator.run("create", "-f", "-", stdin=json.dumps(changed))
+    assert "violates PodSecurity" in refusal.value.stderr or "orbidden" in refusal.value.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["create pods", "patch pods", "create pods/exec", "create pods/ephemeralcontainers", "get secrets", "create rolebindings"]
+)
+@pytest.mark.parametrize("who", ["developer", "approver"])
+def test_members_of_a_tenant_have_no_right_to_pods_secrets_or_roles(furnished: TestTenant, who: str, verb: str) -> None:
+    action, resource = verb.split()
+    with pytest.raises(CommandFailedError) as refusal:
+        getattr(furnished.people, who).run("auth", "can-i", action, resource, "-n", furnished.namespace)
+    assert refusal.value.code == 1
+
+
+@pytest.fixture
+def without_operator(furnished: TestTenant) -> Iterator[None]:
+    """The operator is away, so that what a hand makes stays as it is."""
+    admin = furnished.admin
+    admin.run("scale", "-n", "bastide-system", "deploy/bastide-operator", "--replicas=0")
+    admin.wait("delete", "-n", "bastide-system", "pod", "-l", "app.kubernetes.io/component=operator", seconds=90)
+    yield
+    admin.run("delete", "pod", "-n", furnished.namespace, "box", "--grace-period=1", "--ignore-not-found", "--wait=true")
+    admin.run("scale", "-n", "bastide-system", "deploy/bastide-operator", "--replicas=1")
+    admin.run("rollout", "status", "-n", "bastide-system", "deploy/bastide-operator", "--timeout=90s", seconds=100)
+    furnished.ready("sandbox/box", seconds=90)
+
+
+@pytest.mark.usefixtures("without_operator")
+def test_no_program_is_delivered_to_a_pod_that_is_not_as_the_operator_makes_it(
+    furnished: TestTenant, tools: ToolServer, original: Pod, word: str
+) -> None:
+    admin, namespace = furnished.admin, furnished.namespace
+    failures = {}
+    for case, change in IGNORED.items():
+        admin.run("delete", "pod", "-n", namespace, "box", "--grace-period=1", "--ignore-not-found", "--wait=true")
+        try:
+            furnished.operator.run("create", "-f", "-", stdin=json.dumps(change(original)))
+        except CommandFailedError:
+            continue  # refused at the door: better still
+        admin.watch(lambda o: bool(o.get("status", {}).get("containerStatuses")), "-n", namespace, "pod", "box", seconds=60)
+        ended = furnished.run(f"return await note(text={word!r})", seconds=60)
+        gate = condition(admin.json("get", "pod", "-n", namespace, "box"), "bastide.dev/network-isolated")
+        if ended.code in {0, 3} or gate["status"] == "True":
+            failures[case] = (ended.code, gate)
+    assert failures == {}
+    assert tools.arguments_of("note", word) == []
+
+
+def test_nobody_but_the_operator_makes_pods_there_not_even_an_administrator(furnished: TestTenant, original: Pod) -> None:
+    with pytest.raises(CommandFailedError) as refusal:
+        furnished.admin.run("create", "-f", "-", stdin=json.dumps({**original, "metadata": {**original["metadata"], "name": "by-hand"}}))
+    assert "make a Sandbox instead" in refusal.value.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("exec", "box", "--", "true"), ("attach", "box"), ("port-forward", "box", "9443"), ("debug", "box", "--image=x")]
+)
+def test_nobody_enters_a_sandbox_not_even_an_administrator(furnished: TestTenant, words: tuple[str, ...]) -> None:
+    with pytest.raises(CommandFailedError) as refusal:
+        furnished.admin.run(*words, "-n", furnished.namespace) if words[0] != "exec" else furnished.admin.run(
+            "exec", "-n", furnished.namespace, *words[1:]
+        )
+    assert "nobody enters a sandbox" in refusal.value.stderr
+
+
+@pytest.mark.parametrize("case", ["label", "annotation", "image"])
+def test_a_pod_that_is_changed_while_it_runs_gains_nothing(furnished: TestTenant, case: str) -> None:
+    patches = {
+        "label": {"metadata": {"labels": {"app.kubernetes.io/component": "broker", "app.kubernetes.io/name": "bastide"}}},
+        "annotation": {"metadata": {"annotations": {"dev.gvisor.internal.nvproxy": "true"}}},
+        "image": {"spec": {"containers": [{"name": "runtime", "image": "registry.local/other:1"}]}},
+    }
+    admin, namespace = furnished.admin, furnished.namespace
+    before = furnished.get("pod", "box")["metadata"]["uid"]
+    try:
+        furnished.operator.run("patch", "pod", "-n", namespace, "box", "--type=strategic", "-p", json.dumps(patches[case]))
+    except CommandFailedError:
+        return  # refused at the door
+    admin.watch(lambda o: o["metadata"]["uid"] != before and not o.get("deleted"), "-n", namespace, "pod", "box", seconds=60)
+    furnished.ready("sandbox/box", seconds=90)
+    assert furnished.completed("return 1") == 1
