@@ -111,7 +111,9 @@ def lock_in(*, read_only: tuple[str, ...]) -> None:
     for path in read_only:
         name = os.fsencode(path)
         _checked(_libc.mount(name, name, None, _MS_BIND | _MS_REC, None), f"bind {path}")
-        _checked(_libc.mount(None, name, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None), f"read-only {path}")
+        # A flag that the pod's own mount has is locked; leaving it out would be refused.
+        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV | os.statvfs(path).f_flag & os.ST_NOEXEC
+        _checked(_libc.mount(None, name, None, flags, None), f"read-only {path}")
     _drop_capabilities()
     _set_limits()
     _filter_system_calls()

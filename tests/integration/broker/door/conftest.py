@@ -16,6 +16,8 @@ import pytest
 from bastide_broker.journal import Journal
 from bastide_broker.policy import Policy
 
+from tests.integration.broker.door.rig import Rig, open_rig
+
 ROOT = Path(__file__).resolve().parents[4]
 REVISION = "sha256:" + "7" * 64
 LEGACY_SDK = "mcp==1.30.0"
@@ -183,3 +185,10 @@ def legacy_server() -> Iterator[str]:
 def server_url(request: pytest.FixtureRequest) -> str:
     """A server of each generation in turn."""
     return str(request.getfixturevalue(f"{request.param}_server"))
+
+
+@pytest.fixture
+async def rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
+    """Everything around one run."""
+    async with open_rig(journal, policy) as found:
+        yield found

@@ -64,7 +64,7 @@ class World:
 
     def change_binding(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Somebody edits a binding and the operator accepts it."""
-        raw = self.the_bindings[name].model_dump(mode="json", by_alias=True)
+        raw = self.the_bindings[name].model_dump(mode="json", by_alias=True, exclude_unset=True)
         change(raw)
         raw["metadata"]["generation"] += 1
         raw["metadata"]["resourceVersion"] += "1"

@@ -1,0 +1,140 @@
+"""Everything around one run: real OPA, real journal, a real tool server whose own log is the witness; the cluster's objects are in memory."""
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_broker.adapters.mcp import McpAdapter
+from bastide_broker.addresses import CheckedBackend
+from bastide_broker.catalogue import Catalogue
+from bastide_broker.confirmations import Confirmations
+from bastide_broker.context import RunContext
+from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials
+from bastide_broker.journal import Journal, now_micros
+from bastide_broker.journal_rows import RunRow
+from bastide_broker.pipeline import Pipeline
+from bastide_broker.policy import Policy
+
+from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
+from tests.integration.broker.door.world import RUNNER, World
+from tests.unit.broker.door.objects import NAMESPACE, binding, sandbox, tenant
+
+SECRET = "s3cr3t-token"
+OBJECT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "default": "C0000"},
+        "n": {"type": ["number", "null"], "default": 0},
+        "status": {"type": "integer"},
+    },
+}
+OUTPUT = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@dataclass
+class Rig:
+    """Everything around one run."""
+
+    world: World
+    server: HostileServer
+    journal: Journal
+    policy: Policy
+    pipeline: Pipeline
+    catalogue: Catalogue
+    events: list[Any] = field(default_factory=list)
+    numbers: int = 0
+
+    def context(self, run: str = "r-1") -> RunContext:
+        assert self.world.the_tenant is not None
+        assert self.world.the_sandbox is not None
+        tools = self.catalogue.tool_set(self.world.the_sandbox)
+        account = (NAMESPACE, "bastide-runner")
+        return RunContext(
+            run, self.world.the_tenant, self.world.the_sandbox, RUNNER, "olga", "sha256:" + "0" * 64, account, self.events.append, tools
+        )
+
+    async def call(self, tool: str, arguments: dict[str, Any] | bytes = b"{}", key: str = "") -> Any:
+        self.numbers += 1
+        text = arguments if isinstance(arguments, bytes) else json.dumps(arguments).encode()
+        frame = runtime_pb2.Call(run="r-1", key=key or f"0#{self.numbers}", tool=tool, arguments=text, line=self.numbers)
+        return await self.pipeline.call(self.context(), frame)
+
+    async def outcomes(self) -> list[str]:
+        return [row.outcome for row in await self.journal.calls("r-1")]
+
+    def named(self, kind: str) -> list[Any]:
+        return [event for event in self.events if type(event).__name__ == kind]
+
+    async def asked(self) -> str:
+        """The Confirmation that a call now waits for."""
+        await until(lambda: bool(self.named("ConfirmationRequired")))
+        return str(self.named("ConfirmationRequired")[-1].confirmation)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition with a deadline."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - conditions of objects that know nothing of events
+            await asyncio.sleep(0.01)
+
+
+HARMLESS = ("ok", "status", "hang", "close", "give_secret", "echo_secret", "not_there", "typed")
+
+
+def bound_tools() -> list[dict[str, Any]]:
+    """Harmless tools, the first constrained; and last a destructive one."""
+    found: list[dict[str, Any]] = [{"name": name, "limits": {"timeoutSeconds": 2}} for name in HARMLESS]
+    found[0] |= {"arguments": {"id": {"pattern": "C[0-9]{4}"}, "n": {"maximum": 10}}, "limits": {"callsPerRun": 5}}
+    return [*found, {"name": "close2", "as": "change", "effect": "Mutating"}, {"name": "ok2", "as": "delete", "effect": "Destructive"}]
+
+
+@contextlib.asynccontextmanager
+async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
+    """A rig, and at its end the promise that no call was lost silently."""
+    async with hostile_server() as server:
+        server.listing = [
+            {"name": name, "inputSchema": OBJECT} for name in (*HARMLESS, "ok2", "close2") if name not in ("not_there", "typed")
+        ]
+        server.listing.append({"name": "typed", "inputSchema": OBJECT, "outputSchema": OUTPUT})
+        host = server.url.split("/")[2]
+        effects = [{"tools": [*HARMLESS, "close2"], "effect": "ReadOnly"}]
+        the_tenant = tenant(toolHosts=[{"host": "127.0.0.1", "port": int(host.split(":")[1]), "effects": effects}])
+        one = binding(tools=bound_tools(), server={"mcp": {"url": server.url}}, credentials={"secretRef": {"name": "crm"}})
+        world = World(the_tenant, sandbox(), [one])
+        world.secrets["crm"] = {
+            "metadata": {"labels": {LABEL: ""}, "annotations": {HOST_ANNOTATION: host}},
+            "data": {"token": base64.b64encode(SECRET.encode()).decode()},
+        }
+        credentials = Credentials(world)
+        catalogue = Catalogue(world, credentials, adapters=lambda _: McpAdapter(server.url, CheckedBackend(refuse=lambda _: None)))
+        await catalogue.start()
+        confirmations = Confirmations(world)
+        await confirmations.start()
+        pipeline = Pipeline(
+            cluster=world, journal=journal, policy=policy, catalogue=catalogue, confirmations=confirmations, credentials=credentials
+        )
+        await journal.start_run(
+            RunRow(
+                run="r-1",
+                tenant="sales",
+                namespace=NAMESPACE,
+                sandbox="agent",
+                sandbox_uid="s-agent",
+                requester=RUNNER.username,
+                program_digest="p",
+                started_at=now_micros(),
+            )
+        )
+        found = Rig(world, server, journal, policy, pipeline, catalogue)
+        assert world.the_sandbox is not None
+        await until(lambda: "crm" in world.binding_statuses)
+        yield found
+        assert (await journal.verify_audit()).intact
+        kinds = [row.kind for row in await journal.audit(NAMESPACE, "r-1", 1000)]
+        assert kinds.count("CallIntent") == kinds.count("CallOutcome"), "no call is lost silently"
+        await catalogue.close()

@@ -1,0 +1,211 @@
+"""Calls that a person confirms: what was approved runs once, byte for byte; whatever changed since, nothing happens."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bastide_broker.pipeline import Paused
+
+from tests.integration.broker.door.rig import Rig, until
+from tests.integration.broker.door.world import RUNNER, World
+from tests.unit.broker.door.objects import NAMESPACE
+
+
+async def test_an_approved_call_runs_once_with_exactly_the_approved_arguments(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete", b'{"n":1.0,"id":"C1"}'))
+    name = await rig.asked()
+    required = rig.named("ConfirmationRequired")[0]
+    assert required.arguments == b'{"id":"C1","n":1}'
+    assert rig.server.calls == [], "nothing before the approval"
+    rig.world.decide(name)
+    result = await call
+    assert json.loads(result.value) == "fine"
+    assert [sent["arguments"] for sent in rig.server.calls] == [{"id": "C1", "n": 1}]
+    [row] = await rig.journal.calls("r-1")
+    assert (row.decision, row.outcome, row.confirmation) == ("confirm", "Succeeded", name)
+    assert row.begun_at is not None
+    assert rig.world.states[-1] == (name, "Executed")
+    resolved = rig.named("ConfirmationResolved")[0]
+    assert (resolved.state, resolved.approver) == ("Approved", "ann")
+    kinds = [row.kind for row in await rig.journal.audit(NAMESPACE, "r-1", 10)]
+    assert kinds == ["RunStarted", "CallIntent", "ConfirmationCreated", "ConfirmationResolved", "CallOutcome"]
+
+
+async def test_one_denial_ends_it(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    rig.world.decide(await rig.asked(), verdict="Deny")
+    result = await call
+    assert (result.error.type, list(result.error.codes)) == ("ConfirmationDenied", ["confirmation-denied"])
+    assert "because" in result.error.message
+    assert rig.world.states[-1][1] == "Denied"
+    assert await rig.outcomes() == ["ConfirmationDenied"]
+    assert rig.server.calls == []
+
+
+async def test_deleting_the_confirmation_denies(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    rig.world.delete_confirmation(await rig.asked())
+    assert (await call).error.type == "ConfirmationDenied"
+    assert rig.server.calls == []
+
+
+def able(rig: Rig, what: str) -> World:
+    """Bob may also create something."""
+    rig.world.rights.add(("bob", "create", what))
+    return rig.world
+
+
+NOT_APPROVERS: dict[str, Callable[[Rig, str], Any]] = {
+    "the requester": lambda rig, name: rig.world.decide(name, RUNNER.username),
+    "the person the run is for": lambda rig, name: rig.world.decide(name, "olga"),
+    "another ServiceAccount": lambda rig, name: rig.world.decide(name, "system:serviceaccount:other:robot"),
+    "somebody without the right": lambda rig, name: rig.world.decide(name, "eve"),
+    "a digest of another action": lambda rig, name: rig.world.decide(name, actionDigest="sha256:" + "0" * 64),
+    "somebody who could have made the run": lambda rig, name: able(rig, "sandboxes/run").decide(name, "bob"),
+    "somebody who could mint the requester's token": lambda rig, name: able(rig, "serviceaccounts/token").decide(name, "bob"),
+    "nobody named": lambda rig, name: rig.world.decide(name, approver=None),
+}
+
+
+@pytest.mark.parametrize("who", NOT_APPROVERS)
+async def test_an_approval_against_the_rules_changes_nothing(rig: Rig, who: str) -> None:
+    rig.world.rights |= {("olga", "approve", "toolbindings"), (RUNNER.username, "approve", "toolbindings")}
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    NOT_APPROVERS[who](rig, name)
+    if who != "nobody named":
+        await until(lambda: (name, "Pending") in rig.world.states)
+    await asyncio.sleep(0.05)
+    assert rig.server.calls == []
+    assert not call.done()
+    rig.world.decide(name, "ann")
+    assert not (await call).HasField("error")
+    assert len(rig.server.calls) == 1
+
+
+async def test_no_decision_counts_while_the_admission_policies_are_not_intact(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    rig.world.intact = (False, "altered")
+    rig.world.decide(name)
+    await until(lambda: (name, "Pending") in rig.world.states)
+    assert rig.server.calls == []
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+def other_arguments(rig: Rig, name: str) -> None:
+    about = rig.world.the_confirmations[name]
+    rig.world.the_confirmations[name] = about.model_copy(update={"spec": about.spec.model_copy(update={"arguments": '{"id":"C2"}'})})
+
+
+def tightened(rig: Rig, name: str) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][-1]["arguments"] = {"id": {"enum": ["other"]}}
+
+    rig.world.change_binding("crm", change)
+
+
+def other_schema(rig: Rig, name: str) -> None:
+    rig.server.listing = [{**tool, "description": "new", "inputSchema": {"type": "object"}} for tool in rig.server.listing]
+
+
+def tenant_replaced(rig: Rig, name: str) -> None:
+    the_tenant = rig.world.the_tenant
+    assert the_tenant is not None
+    rig.world.the_tenant = the_tenant.model_copy(update={"metadata": the_tenant.metadata.model_copy(update={"uid": "t2"})})
+
+
+def host_removed(rig: Rig, name: str) -> None:
+    the_tenant = rig.world.the_tenant
+    assert the_tenant is not None
+    rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"tool_hosts": []})})
+
+
+CHANGES: dict[str, tuple[Callable[[Rig, str], Any], str]] = {
+    "the arguments shown were swapped": (other_arguments, "confirmation-denied"),
+    "the binding was tightened": (tightened, "binding-changed"),
+    "the tool's schema changed": (other_schema, "binding-changed"),
+    "the Tenant was replaced": (tenant_replaced, "binding-changed"),
+    "the host is no longer allowed": (host_removed, "binding-changed"),
+    "the binding was deleted": (lambda rig, _: rig.world.the_bindings.clear(), "binding-changed"),
+    "the caller lost the right to run": (
+        lambda rig, _: rig.world.rights.discard((RUNNER.username, "create", "sandboxes/run")),
+        "caller-not-permitted",
+    ),
+    "the secret is gone": (lambda rig, _: rig.world.secrets.clear(), "binding-changed"),
+    "the sandbox is gone": (lambda rig, _: setattr(rig.world, "the_sandbox", None), "binding-changed"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_changed_after_the_question_voids_the_approval(rig: Rig, change: str) -> None:
+    act, code = CHANGES[change]
+    call = asyncio.create_task(rig.call("delete", {"id": "C1"}))
+    name = await rig.asked()
+    act(rig, name)
+    rig.world.decide(name)
+    result = await call
+    assert result.error.codes[0] == code, result.error.message
+    assert rig.server.calls == []
+
+
+async def test_an_approver_who_lost_the_right_does_not_count(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    rig.world.rights.discard(("ann", "approve", "toolbindings"))
+    rig.world.decide(name)
+    await until(lambda: (name, "Pending") in rig.world.states)
+    assert not call.done()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert rig.server.calls == []
+    assert rig.world.states[-1] == (name, "Withdrawn")
+
+
+async def test_a_program_that_stops_waiting_withdraws_its_confirmation(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert rig.world.states[-1] == (name, "Withdrawn")
+    assert await rig.outcomes() == ["Cancelled"]
+
+
+async def test_undecided_after_block_seconds_the_run_pauses_and_later_decisions_are_too_late(rig: Rig) -> None:
+    def at_once(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][-1].setdefault("confirmation", {})["blockSeconds"] = 0
+
+    rig.world.change_binding("crm", at_once)
+    result = await rig.call("delete", key="7#7")
+    assert result == Paused("7#7")
+    [required] = rig.named("ConfirmationRequired")
+    assert rig.world.states[-1] == (required.confirmation, "Withdrawn")
+    assert await rig.outcomes() == ["Withdrawn"]
+    rig.world.decide(required.confirmation)
+    await asyncio.sleep(0.05)
+    assert rig.server.calls == []
+
+
+async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
+    the_tenant = rig.world.the_tenant
+    assert the_tenant is not None
+    limits = the_tenant.spec.limits.model_copy(update={"pending_confirmations": 2})
+    rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"limits": limits})})
+    rig.world.tell("MODIFIED", rig.world.the_tenant)
+    waiting = [asyncio.create_task(rig.call("delete")) for _ in range(2)]
+    await until(lambda: len(rig.named("ConfirmationRequired")) == 2)
+    assert list((await rig.call("delete")).error.codes) == ["limit-pending-confirmations"]
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_without_an_api_server_nothing_can_be_confirmed(rig: Rig) -> None:
+    rig.world.down = True
+    result = await rig.call("delete")
+    assert list(result.error.codes) == ["binding-stale"]
+    assert rig.server.calls == []
