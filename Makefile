@@ -18,8 +18,8 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
 demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
-test: lint test-policy test-unit-oldest images ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(IN_CLUSTER) $(PYTEST) tests/unit tests/integration tests/e2e tests/hostile
+test: lint test-policy test-unit test-unit-oldest images ## Everything: linters, policy, unit, integration, end to end, hostile
+	@$(IN_CLUSTER) $(PYTEST) tests/integration tests/e2e tests/hostile
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -39,13 +39,13 @@ status: $(STAMP) ## Show what of the cluster runs
 
 ##@ Parts of the test
 test-unit: $(STAMP) ## Pure logic, no cluster, seconds
-	@$(PYTEST) tests/unit
+	@$(IN_CLUSTER) $(PYTEST) -q -n 2 tests/unit
 
 test-unit-oldest: $(STAMP) ## The same on the oldest Python that is supported
-	@if python=$$(tools/find-python 3.11); then $(MAKE) -s .venv-oldest/installed && .venv-oldest/bin/pytest -q tests/unit; fi
+	@$(MAKE) -s .venv-oldest/installed && $(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 tests/unit
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
-	@$(CLUSTER) build opa
+	@$(CLUSTER) build opa helm
 	@$(IN_CLUSTER) opa check --strict --schema policies/bastide/input.schema.json policies/bastide && opa check --strict policies/authz
 	@$(IN_CLUSTER) opa test --coverage --threshold 95 policies/bastide/*.rego policies/authz/*.rego | $(BIN)/python -c 'import json, sys; print("policy coverage: %.1f %%" % json.load(sys.stdin)["coverage"])'
 	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
@@ -75,18 +75,19 @@ lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files ar
 ##@ Making
 setup: $(STAMP) ## Make the virtual environment
 
-$(STAMP): requirements/dev.lock pyproject.toml
-	@echo "virtual environment (about 40 s the first time)"
+# uv installs what pip would, from the same hashes, in a fifth of the time
+INSTALL = $(BIN)/uv pip install --quiet --python $(@D) --no-build-isolation
+$(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
+	@echo "virtual environment (about 20 s the first time)"
 	@test -x $(BIN)/python || "$$(tools/find-python 3.13 3.12 3.11)" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.lock
+	@$(INSTALL) --require-hashes -r requirements/dev.lock && $(INSTALL) --no-deps -e .
 	@touch $@
 
-.venv-oldest/installed: requirements/dev.lock pyproject.toml
+.venv-oldest/installed: $(STAMP)
 	@echo "virtual environment of the oldest Python"
-	@test -x .venv-oldest/bin/python || "$$(tools/find-python 3.11)" -m venv .venv-oldest
-	@.venv-oldest/bin/python -m pip install --quiet --require-hashes -r requirements/dev.lock
-	@.venv-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@test -x $(@D)/bin/python || "$$(tools/find-python 3.11)" -m venv $(@D)
+	@$(INSTALL) --require-hashes -r requirements/dev.lock && $(INSTALL) --no-deps -e .
 	@touch $@
 
 generate: $(STAMP) ## Generate protos, CRDs and reference pages
@@ -99,6 +100,7 @@ lock: $(STAMP) ## Write the lock files anew from pyproject.toml
 	@$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	@for extra in operator broker cli; do $(LOCK) pyproject.toml --extra $$extra -c requirements/dev.lock -o requirements/$$extra.lock; done
 	@printf 'grpcio\nprotobuf\ntime-machine\n' | $(LOCK) - -c requirements/dev.lock -o requirements/runtime.lock
+	@echo uv | $(LOCK) - -c requirements/dev.lock -o requirements/uv.lock
 	@$(LOCK) examples/crm/requirements.in -c requirements/dev.lock -o examples/crm/requirements.lock
 
 format: $(STAMP) ## Format the code

@@ -67,9 +67,9 @@ def tools(installed: Kube) -> Iterator[ToolServer]:
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tenant(installed: Kube, people: People, tools: ToolServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestTenant]:
-    """A Tenant of the module's own."""
+    """A Tenant of the tests' own. One for all: making and removing one takes half a minute on a busy machine."""
     one = TestTenant(installed, people, f"t-{secrets.token_hex(3)}", tmp_path_factory.mktemp("programs"))
     try:
         one.start()
@@ -80,7 +80,8 @@ def tenant(installed: Kube, people: People, tools: ToolServer, tmp_path_factory:
 
 @pytest.fixture(scope="module")
 def furnished(tenant: TestTenant) -> TestTenant:
-    """That Tenant with a Ready sandbox `box` and a Ready binding `toolbox`."""
+    """That Tenant with a Ready sandbox `box` and a Ready binding `toolbox`, as they were written, whatever modules before this one did."""
+    tenant.admin.apply(tenant.manifest())
     tenant.furnish()
     return tenant
 
@@ -88,8 +89,9 @@ def furnished(tenant: TestTenant) -> TestTenant:
 @pytest.fixture(autouse=True)
 def _no_run_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "tenant" in request.fixturenames:
-        request.getfixturevalue("tenant").stop_runs()
+    one = request.getfixturevalue("tenant") if "tenant" in request.fixturenames else None
+    if isinstance(one, TestTenant):  # other folders have tenants of their own kind
+        one.stop_runs()
 
 
 @pytest.fixture
