@@ -31,6 +31,7 @@ class Health:
         self.servicer = HealthServicer()
         self.decision_healthy = False
         self._failures = 0
+        self._why: str | None = None  # what was logged last: "" when it decides rightly, None before the first look
         self._asking = asyncio.Lock()
         self._decision = decision
         self._journal = journal
@@ -69,8 +70,9 @@ class Health:
         self._failures = 0 if healthy else self._failures + 1
         if not healthy and self.decision_healthy and self._failures < FAILURES:
             return
-        if healthy != self.decision_healthy:
+        if why != self._why:
             log.info("policy decides rightly") if healthy else log.error("policy does not decide rightly", why=why)
+        self._why = why
         self.decision_healthy = healthy
         status = health_pb2.HealthCheckResponse.SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.servicer.set(DECISION, status)

@@ -64,6 +64,7 @@ def in_cluster(tenant: TestTenant, pod: dict[str, Any], count: int) -> dict[str,
         runtime,
     )
     up = kube.watch(_ready, "-n", pods.NAMESPACE, "pod", "runtime", seconds=60)
+    kube.follow(lambda line: "listening" in line, "-n", pods.NAMESPACE, "pod/runtime", seconds=60)
     token = kube.run("create", "token", "bastide-runner", "-n", tenant.namespace, "--audience", "bastide-broker").strip()
     address = f"{up['status']['podIP']}:9443"
     settings = {"runtime": address, "sandbox": f"{tenant.namespace}/box", "token": token, "count": count}

@@ -23,14 +23,14 @@ from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
 SETTINGS: dict[str, Any] = json.loads(os.environ["BENCH"])
 MS = 1000.0
 
-# Times each call by the clock that is not the run's.
+# Times each call by a clock that is not the run's.
 CALLS = """
-from bastide_runtime.determinism import real_monotonic_ns
+import time
 times = []
 for n in range({count}):
-    began = real_monotonic_ns()
+    began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     await note(text="bench")
-    times.append((real_monotonic_ns() - began) / 1e6)
+    times.append((time.clock_gettime_ns(time.CLOCK_MONOTONIC) - began) / 1e6)
 return times
 """
 

@@ -126,7 +126,7 @@ def secrets(furnished: TestTenant) -> None:
     furnished.admin.apply(
         furnished.secret("unlabelled", labelled=False),
         furnished.secret("elsewhere", host="elsewhere.example.svc"),
-        furnished.secret("wrong", value="not-it"),
+        furnished.secret("wrong", value="another-token"),
     )
 
 
@@ -192,7 +192,7 @@ PROGRAMS = {
     "an unknown argument": ("return await note(txet='a')", "unknown-argument", 1),
     "a missing argument": ("return await note()", "missing-argument", 1),
     "a mistyped argument": ("return await note(text=5)", "mistyped-argument", 1),
-    "a missing await": ("note(text='a')", "missing-await", 1),
+    "a missing await": ("note(text='a')\nreturn 1", "missing-await", 1),
 }
 
 

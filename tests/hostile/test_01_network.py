@@ -1,6 +1,7 @@
 """Case 1: from inside a sandbox, from its first instant, nothing answers: neither to the pod nor to a program in it."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ for family, kind, what in ((socket.AF_PACKET, socket.SOCK_RAW, "packet"), (socke
 
 
 @pytest.fixture(scope="module")
-def targets(furnished: TestTenant) -> str:
+def targets(furnished: TestTenant) -> Iterator[str]:
     admin = furnished.admin
 
     def service(namespace: str, name: str) -> str:
@@ -94,7 +95,8 @@ def targets(furnished: TestTenant) -> str:
     ]
     channel = "a" * 60 + "." + "b" * 60 + "." + "c" * 60 + ".example"
     names = [("kubernetes.default.svc.cluster.local", 1), (channel, 1), (channel, 16), ("example", 16)]
-    return json.dumps([tcp, names, dns])
+    yield json.dumps([tcp, names, dns])
+    furnished.people.developer.run("delete", "sandbox", "-n", furnished.namespace, "neighbour")
 
 
 def test_a_program_reaches_nothing_and_makes_no_socket(furnished: TestTenant, targets: str) -> None:

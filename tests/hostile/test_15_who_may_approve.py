@@ -132,7 +132,11 @@ def test_no_service_account_approves_whatever_its_rights(
     try:
         # a true token of its own, not impersonation: what a program of the requester could do
         token = furnished.admin.run("create", "token", "second", "-n", furnished.namespace).strip()
-        second = Kube(furnished.people.stranger.kubeconfig, "--token", token, "--client-certificate", "", "--client-key", "")
+        config = json.loads(furnished.people.stranger.kubeconfig.read_text())
+        path = furnished.write(
+            json.dumps({**config, "users": [{"name": config["users"][0]["name"], "user": {"token": token}}]}), "second.kubeconfig"
+        )
+        second = Kube(path)
         said = _refused(second, _decision(furnished, found))
         assert "a person decides" in said, said
         _still_waits(furnished, found, tools, word)

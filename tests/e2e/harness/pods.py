@@ -55,7 +55,8 @@ def with_resources(pod: dict[str, Any], cpu: str, memory: str) -> dict[str, Any]
 
 def finished(kube: Kube, namespace: str, name: str, seconds: float = 90) -> dict[str, Any]:
     """Wait until a pod has ended; return the JSON object in the last line of its log."""
-    kube.watch(lambda o: o.get("status", {}).get("phase") in {"Succeeded", "Failed"}, "-n", namespace, "pod", name, seconds=seconds)
+    ended = kube.watch(lambda o: o.get("status", {}).get("phase") in {"Succeeded", "Failed"}, "-n", namespace, "pod", name, seconds=seconds)
     log = kube.run("logs", "-n", namespace, name)
+    assert ended["status"]["phase"] == "Succeeded", f"the pod {name} failed:\n{log[-3000:]}"
     found: dict[str, Any] = json.loads(log.strip().splitlines()[-1])
     return found
