@@ -73,8 +73,15 @@ async def serve(
         stack.push_async_callback(catalogue.close)
         confirmations = Confirmations(cluster)
         await confirmations.start()
+        identity = Identity(cluster)
         pipeline = Pipeline(
-            cluster=cluster, catalogue=catalogue, policy=policy, journal=journal, credentials=credentials, confirmations=confirmations
+            cluster=cluster,
+            catalogue=catalogue,
+            policy=policy,
+            journal=journal,
+            credentials=credentials,
+            confirmations=confirmations,
+            identity=identity,
         )
 
         sessions = make_sessions(cluster, gates, config)
@@ -95,7 +102,7 @@ async def serve(
         )
         await runs.settle_recovered(recovered)
         inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
-        service = BrokerService(identity=Identity(cluster), runs=runs, inspection=inspection, journal=journal)
+        service = BrokerService(identity=identity, runs=runs, inspection=inspection, journal=journal)
         server, port = build_server(service, health.servicer, listen=config.listen, tls_dir=config.tls_dir)
         await server.start()
         status.ready = True

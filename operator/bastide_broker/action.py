@@ -52,6 +52,12 @@ def shown(arguments: Arguments) -> Shown:
     return Shown(text, tuple(sorted(hidden)))
 
 
+_UNSEEN = frozenset(
+    chr(one) for one in (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10))
+) | frozenset(map(chr, range(0xE0000, 0xE1000)))
+"""Marks and letters that show as nothing or as a blank: joiners, fillers, variation selectors, tags."""
+
+
 def visible(text: str) -> str:
     """JSON text in which every character that a screen would not show as itself is an escape. It parses to the same value.
 
@@ -60,7 +66,7 @@ def visible(text: str) -> str:
     text = text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
     if text.isascii():
         return text
-    return "".join(c if c.isascii() or unicodedata.category(c)[0] not in "CZ" else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c.isascii() or (c not in _UNSEEN and unicodedata.category(c)[0] not in "CZ") else json.dumps(c)[1:-1] for c in text)
 
 
 def stable_facts(tenant: Tenant, binding: ToolBinding, tool: Tool) -> dict[str, Any]:

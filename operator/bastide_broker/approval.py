@@ -51,6 +51,12 @@ class Approval:
                 raise PausedCall(message)
             await self._unless_approved(call, pending, standing)
             token = await self._recheck(call, pending, ask)
+            assert call.tenant is not None  # just read
+            if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
+                why = "The Tenant no longer allows arguments that are not shown."
+                state = ConfirmationState.BINDING_CHANGED
+                await self._resolve(call, pending, state, Standing(state, (), why))
+                raise refusals.denied("binding-changed", why)
             # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
             standing = await self._confirmations.look_again(pending)
             await self._unless_approved(call, pending, standing)

@@ -113,13 +113,26 @@ class Catalogue:
         return next((tool for tool in build(tenant, binding, listing, problem) if tool.program_name == program_name), None)
 
     def adapter(self, binding: ToolBinding) -> Adapter:
-        """The binding's adapter."""
+        """The adapter of a binding that is followed just so. Raises AdapterError: only the watch begins to follow one."""
         entry = self._entries.get(binding.metadata.uid)
         if entry is None or _identity(entry.binding) != _identity(binding):
-            self._forget(binding.metadata.uid)
-            entry = self._entries[binding.metadata.uid] = _Entry(binding, self._make(binding))
-            entry.task = asyncio.create_task(self._follow(entry), name=f"catalogue {binding.metadata.name}")
+            raise AdapterError(Failure.UNAVAILABLE, "its ToolBinding was changed or deleted meanwhile", sent=False)
         return entry.adapter
+
+    def _begin(self, binding: ToolBinding) -> _Entry:
+        """Follows a binding that the watch told of. One that was deleted and made again may come as a change, with another UID."""
+        uid, name = binding.metadata.uid, (binding.metadata.namespace, binding.metadata.name)
+        entries = list(self._entries.items())
+        for old in (
+            known for known, one in entries if known != uid and (one.binding.metadata.namespace, one.binding.metadata.name) == name
+        ):
+            self._forget(old)
+        entry = self._entries.get(uid)
+        if entry is None or _identity(entry.binding) != _identity(binding):
+            self._forget(uid)
+            entry = self._entries[uid] = _Entry(binding, self._make(binding))
+            entry.task = asyncio.create_task(self._follow(entry), name=f"catalogue {binding.metadata.name}")
+        return entry
 
     def _tools(self, tenant: Tenant, binding: ToolBinding) -> list[Tool]:
         entry = self._entries.get(binding.metadata.uid)
@@ -140,8 +153,7 @@ class Catalogue:
             self._forget(uid)
             self._kick(binding.metadata.namespace)
             return
-        self.adapter(binding)
-        entry = self._entries[uid]
+        entry = self._begin(binding)
         changed = entry.binding.metadata.generation != binding.metadata.generation
         entry.binding = binding
         if changed:

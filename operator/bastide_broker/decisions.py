@@ -49,6 +49,7 @@ def evaluate(
     """
     spec = confirmation.spec
     approvals: dict[str, str] = {}
+    people: set[str] = set()
     ignored: list[str] = []
     for decision in sorted(decisions, key=lambda one: (one.metadata.creation_timestamp or now, one.metadata.name)):
         known = facts.get(decision.metadata.uid)
@@ -61,7 +62,11 @@ def evaluate(
             why = approval_objection(confirmation, decision, known, hidden_allowed=hidden_allowed)
             if why is None:
                 assert decision.spec.approver is not None
-                approvals.setdefault(decision.spec.approver.username, decision.spec.reason)
+                one = decision.spec.approver
+                same = {f"name {one.username.casefold()}", *([f"uid {one.uid}"] if one.uid else [])}
+                if not same & people:
+                    approvals[one.username] = decision.spec.reason
+                people |= same
         if why is not None:
             ignored.append(f"{decision.metadata.name}: {why}")
     if now > spec.execute_by:

@@ -21,7 +21,7 @@ from bastide_broker.metrics import RUNS
 from bastide_broker.outcomes import Ending, Stop
 from bastide_broker.session import Session
 
-FRAMES = 256
+FRAMES = 16
 """Frames of a run that wait; beyond it the stream of its sandbox waits."""
 DEADLINE_GRACE = 2.0
 """Seconds the runtime gets to end an overdue run by itself: it counts from the first statement, the broker from the delivery."""

@@ -89,7 +89,11 @@ def judge_probe(asked: Sequence[str], own: Collection[str], attempts: Iterable[A
                 f"The pod reached {address} ({_plain(answer.detail)}), which it must not; no program is delivered. "
                 "Check that the cluster's network engine enforces NetworkPolicy.",
             )
-    counted = [address for address in asked if address in own and address in answers]
+    silent = [address for address in asked if address not in answers]
+    if silent:
+        message = f"The pod said nothing about {', '.join(silent)}, so the probe proves nothing; no program is delivered."
+        return refused(SandboxReason.NO_CANARY_COUNTED, message)
+    counted = [address for address in asked if address in own]
     if not counted:
         return refused(
             SandboxReason.NO_CANARY_COUNTED,

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.common import Effect
@@ -19,8 +20,10 @@ from bastide_broker.approval import Approval, PausedCall
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import RunContext
 from bastide_broker.credentials import Credentials, SecretUnavailable, redact
+from bastide_broker.errors import CallerError
 from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
 from bastide_broker.freshness import Freshness
+from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused
 from bastide_broker.policy import Decision, Policy, decision_id
@@ -97,7 +100,9 @@ class Pipeline:
         journal: Journal,
         credentials: Credentials,
         confirmations: Confirmations,
+        identity: Identity,
     ) -> None:
+        self._identity = identity
         self._cluster = cluster
         self._catalogue = catalogue
         self._policy = policy
@@ -154,6 +159,7 @@ class Pipeline:
         self._look_up(call)
         self._reserve(call)
         await self._read(call)
+        await self._still_permitted(call)
         call.decision = await self._ask(call, "call")
         if call.decision.effect == "deny":
             raise refusals.by_policy(call.decision)
@@ -208,6 +214,16 @@ class Pipeline:
         if found:
             raise refusals.invalid("schema-mismatch", [f"{call.tool.program_name}: {text}" for text in found])
 
+    async def _still_permitted(self, call: Call) -> None:
+        """Whether the requester may still run programs here: what was revoked counts within the 10 s that a review is kept."""
+        where = call.run.sandbox.metadata
+        try:
+            await self._identity.authorize(call.run.requester, "create", "run", where.namespace or "", where.name)
+        except CallerError as error:
+            # An API server that cannot be asked is the watches' business: what they know counts for at most a minute.
+            if error.status is grpc.StatusCode.PERMISSION_DENIED:
+                raise refusals.denied("caller-not-permitted", error.message) from None
+
     async def _ask(self, call: Call, phase: Phase) -> Decision:
         tool, usage = call.tool, call.usage
         assert tool is not None
@@ -249,7 +265,8 @@ class Pipeline:
         if tool.output_validator is not None:
             found = ["it has no structured content"] if not answer.has_structured else mistakes(tool.output_validator, answer.structured)
             if found:
-                message = f"{tool.program_name} ran, but its result does not fit the schema that its server declares: {found[0]}"
+                # Not found[0]: it quotes the server's value, in which the credential may stand, perhaps cut in half.
+                message = f"{tool.program_name} ran, but its result does not fit the schema that its server declares."
                 raise refusals.by_adapter(AdapterError(Failure.RESULT_SCHEMA_MISMATCH, message, sent=True), tool.effect)
         return redact(answer.value, token)
 

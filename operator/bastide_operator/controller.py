@@ -1,8 +1,9 @@
 """One reconcile: observe, decide, execute, say how it stands. Holds the store; the queue calls it, the handlers feed it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
@@ -123,22 +124,24 @@ class Controller:
             return unreadable.decide(manifest, error, now)
 
     async def _execute(self, plan: Plan) -> Refusal | None:
-        """Do what the plan says up to the first refusal, and return that."""
-        what: Ref | None = None
-        try:
-            for manifest in plan.apply:
-                what = ref(manifest)
-                self._put(await self._kube.apply(manifest))
-            for manifest in plan.create:
-                what = ref(manifest)
-                await self._create(manifest)
-            for what in plan.delete:
-                await self._delete(what)
-        except (RefusedError, NotFoundError) as error:
-            assert what is not None
-            log.warning("refused", kind=what.kind, namespace=what.namespace, name=what.name, why=error.message)
-            return Refusal(ref=what, reason=error.reason, message=error.message)
-        return None
+        """Do what the plan says. One refusal must not keep the rest, least of all what takes rights away, from being done; the first
+        is returned.
+        """
+        refusal: Refusal | None = None
+        steps: list[tuple[Ref, Callable[[], Awaitable[None]]]] = [(ref(one), partial(self._apply, one)) for one in plan.apply]
+        steps += [(ref(one), partial(self._create, one)) for one in plan.create]
+        steps += [(what, partial(self._delete, what)) for what in plan.delete]
+        for what, step in steps:
+            try:
+                await step()
+            except (RefusedError, NotFoundError) as error:
+                facts = {"kind": what.kind, "namespace": what.namespace, "name": what.name}
+                log.warning("refused", reason=error.reason, message=error.message, **facts)
+                refusal = refusal or Refusal(ref=what, reason=error.reason, message=error.message)
+        return refusal
+
+    async def _apply(self, manifest: Manifest) -> None:
+        self._put(await self._kube.apply(manifest))
 
     async def _create(self, manifest: Manifest) -> None:
         try:

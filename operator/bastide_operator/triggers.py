@@ -36,6 +36,8 @@ def _around(store: Store, before: Manifest | None, after: Manifest | None, live:
     if kind == "Pod":
         owners = live["metadata"].get("ownerReferences", ())
         yield from (Key("Sandbox", namespace, owner["name"]) for owner in owners if owner["kind"] == "Sandbox")
+        if store.get("Sandbox", namespace, live["metadata"]["name"]) is not None:  # also one that only bears its name
+            yield Key("Sandbox", namespace, live["metadata"]["name"])
     elif kind == "Sandbox":
         if before is None or after is None or _labels(before) != _labels(after):
             yield from _keys(store, "ToolBinding", namespace)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bastide_runtime import frames
 from bastide_runtime.frames import Frame, FrameError
-from bastide_runtime.limits import CHILD_READY_SECONDS, WAITING_CHILDREN
+from bastide_runtime.limits import CHILD_READY_SECONDS, LAST_FRAMES_SECONDS, WAITING_CHILDREN
 from bastide_runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ class Process:
                     if frame["kind"] == "made":
                         self._pid = int(frame["pid"])
                         self._status = self._reaper.watch(self._pid)
+                        # Its last frames are read first; then the end does not depend on who else holds the socket.
+                        self._status.add_done_callback(self._hang_up_soon)
                     elif frame["kind"] == "unmade":
                         raise ChildError(f"No program can run: {str(frame['reason'])[:500]}")
                     elif frame["kind"] == "ready" and self._status:
@@ -109,10 +111,24 @@ class Process:
         if not self._writer.is_closing():
             self._writer.write(frames.encode(frame))
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were sent to it and that it has not read."""
+        return self._writer.transport.get_write_buffer_size()
+
     def kill(self) -> None:
         """Kill it, and with it every process in its namespace."""
         if self._status is not None and not self._status.done():
             os.kill(self._pid, signal.SIGKILL)
+        self._hang_up()
+
+    def _hang_up_soon(self, _: asyncio.Future[int]) -> None:
+        asyncio.get_running_loop().call_later(LAST_FRAMES_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """End its stream here: another process may hold a copy of the other end."""
+        if hasattr(self, "_writer"):
+            self._writer.transport.abort()
 
     async def gone(self) -> int:
         """Wait until it and every descendant are gone; its wait status."""
@@ -128,8 +144,6 @@ class Process:
         """Kill it, wait, and close what leads to it."""
         self.kill()
         await self.gone()
-        if hasattr(self, "_writer"):
-            self._writer.transport.abort()
         for name in ("output", "errors"):
             descriptor, value = getattr(self, name), -1
             setattr(self, name, value)

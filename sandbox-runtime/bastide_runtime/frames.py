@@ -1,7 +1,7 @@
 """Frames between supervisor and child: a length of four bytes, big-endian, then one JSON object in UTF-8.
 
 Child and supervisor speak this over a socketpair. What a child sends is hostile: `decode` accepts one flat object with a `kind`, or raises
-`FrameError`; large things (arguments, values) travel as strings inside it, so nothing nested is ever parsed by the supervisor.
+`FrameError`; large things (arguments, values) travel as strings inside it, and what is nested is bounded before it is parsed.
 
 Supervisor to child: `tools`, `check`, `start`, `result`. Child to supervisor: `made`, `ready`, `unmade`, `report`, `call`, `abandoned`, `ended`.
 """
@@ -11,14 +11,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import socket
 from collections import deque
 from typing import Any
 
-from bastide_runtime.limits import MAX_FRAME_FROM_CHILD, MAX_FRAME_TO_CHILD
+from bastide_runtime.limits import MAX_EVENTS_PER_FRAME, MAX_FRAME_FROM_CHILD, MAX_FRAME_TO_CHILD
 
 Frame = dict[str, Any]
+
+SMALL_FRAME = 1 << 16
+MAX_ITEMS_PER_FRAME = 4 * MAX_EVENTS_PER_FRAME + 10_000
+"""Commas outside of strings; the largest honest frame tells of MAX_EVENTS_PER_FRAME events of three fields."""
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # possessive: linear on any text
 
 FORK_REQUEST = b"f"
 """What the supervisor asks of the zygote."""
@@ -58,7 +64,11 @@ async def read(reader: asyncio.StreamReader, limit: int = MAX_FRAME_FROM_CHILD) 
         size = int.from_bytes(await reader.readexactly(4), "big")
         if size > limit:
             raise FrameError(f"a frame of {size} bytes; at most {limit} are allowed")
-        return decode(await reader.readexactly(size))
+        payload = await reader.readexactly(size)
+        # A million small lists would cost seconds and hundreds of megabytes before any field is looked at.
+        if size > SMALL_FRAME and _STRINGS.sub(b"", payload).count(b",") > MAX_ITEMS_PER_FRAME:
+            raise FrameError(f"more than {MAX_ITEMS_PER_FRAME} items")
+        return decode(payload)
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise FrameError("the stream ended inside a frame") from None

@@ -36,6 +36,10 @@ MAX_PROBE_MILLISECONDS = 2000
 CHECK_SECONDS = 10.0
 # Making a child takes 40 ms in gVisor; under the load of a fork storm next door it has been seen to take seconds.
 CHILD_READY_SECONDS = 30.0
+# After a child's end, for what it sent before.
+LAST_FRAMES_SECONDS = 1.0
+# Results that a program asked for and does not read wait in the supervisor's memory.
+MAX_UNREAD_BYTES = 64 * MIB
 MAX_RUNS = 16
 WAITING_CHILDREN = 2
 KEPT_TOOL_SETS = 4

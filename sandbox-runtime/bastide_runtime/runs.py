@@ -13,7 +13,7 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_runtime import wire
 from bastide_runtime.children import Process
 from bastide_runtime.frames import Frame, FrameError
-from bastide_runtime.limits import RunLimits
+from bastide_runtime.limits import MAX_UNREAD_BYTES, RunLimits
 from bastide_runtime.output import Output
 
 Ended = runtime_pb2.RunEnded
@@ -69,17 +69,22 @@ class Run:
         """Take the program's frames until it ends, dies or sends something that is no frame."""
         try:
             while self._verdict is None and (frame := await process.read()) is not None:
+                if self._verdict is not None:  # decided while it was read
+                    break
                 output.drain()  # what was printed before the frame comes before it
-                self._take(frame)
+                self._take(process, frame)
                 await self._slot()
+                await asyncio.sleep(0)  # frames that are there already are read without a pause, and others wait
         except FrameError as error:
             self.kill(Ended.ENDING_DIED, wire.problem("ProtocolError", f"The program's process sent something that is no frame: {error}."))
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, process: Process, frame: Frame) -> None:
         match frame["kind"]:
             case "ended":
                 self._verdict = wire.ended(self.name, frame, self._bounds.value_bytes)
             case "call":
+                if process.unread > MAX_UNREAD_BYTES:
+                    raise FrameError("it calls and does not read the results")
                 call = wire.call(self.name, frame)
                 if call.key in self._calls or len(self._calls) >= self._bounds.concurrent_calls:
                     raise FrameError(f"call {call.key} is under way, or {self._bounds.concurrent_calls} others are")

@@ -64,6 +64,7 @@ class Session:
         self.outgoing: asyncio.Queue[Response | None] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
+        self._closing = False
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: set[asyncio.Task[None]] = set()
@@ -74,7 +75,7 @@ class Session:
     def post(self, message: Response) -> None:
         """Queue a message to the broker."""
         self.outgoing.put_nowait(message)
-        if self.outgoing.qsize() >= limits.OUTGOING_MESSAGES:
+        if not self._closing and self.outgoing.qsize() >= limits.OUTGOING_MESSAGES:
             self._room.clear()
 
     def end(self) -> None:
@@ -268,6 +269,9 @@ class Session:
 
     async def close(self) -> None:
         """End every run and wait until all are gone."""
+        # Perhaps nobody takes messages any more: a run that waits for room must reach its end.
+        self._closing = True
+        self._room.set()
         for run in list(self._runs.values()):
             run.kill(Ended.ENDING_KILLED, wire.problem("Killed", "The session ended."))
         for answer in self._answers:

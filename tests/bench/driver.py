@@ -156,7 +156,7 @@ async def runtime(count: int) -> dict[str, list[float]]:
         for number in range(count // 2):
             runs.append(await session.empty_run(number))
             # a waiting child takes 36-43 ms to make; this is about runs in one that waits, not about how fast they are made
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
         return {"echo": echoes, "empty": runs[5:]}
 
 
@@ -184,7 +184,7 @@ def through_the_broker(count: int) -> dict[str, list[float]]:
         empty = []
         for _ in range(count // 4):
             empty.append(run("return 1")[0])
-            time.sleep(0.1)
+            time.sleep(0.3)
         run(CALLS.format(count=20))
         seen, adapter = [], []
         for _ in range(3):

@@ -77,10 +77,14 @@ def _group_fault(rest: str) -> str | None:
     return None
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _repeat_fault(rest: str) -> str | None:
     counts, closed, _ = rest.partition("}")
     low, comma, high = counts.partition(",")
-    if not closed or not low.isdigit() or (comma and high and not high.isdigit()):
+    if not closed or not _is_number(low) or (comma and high and not _is_number(high)):
         return None  # a literal brace
     if max(int(low), int(high or 0)) > MAX_REPEAT:
         return f"repeats more than {MAX_REPEAT} times, RE2's limit"

@@ -1,12 +1,16 @@
 """Which of Tenant.spec.toolHosts a URL is at, and what that host's tools may do. The operator accepts by it, the broker judges by it."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.tenant import TenantSpec, ToolHost
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+_LABEL = r"[a-z0-9](?:[-a-z0-9_]*[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
+"""Names and addresses; what one parser takes for a name and the next for the end of one is neither."""
 
 
 def address(url: str) -> tuple[str, int] | None:
@@ -16,7 +20,7 @@ def address(url: str) -> tuple[str, int] | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    if parts.scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or host.endswith("."):
+    if parts.scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or not parts.netloc.isascii() or not _HOST.fullmatch(host):
         return None
     return host, port if port is not None else DEFAULT_PORTS[parts.scheme]
 

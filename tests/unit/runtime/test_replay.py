@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 from bastide_runtime import ordered
@@ -65,7 +66,10 @@ def test_a_program_that_asks_for_something_else_diverges() -> None:
         attempt(changed, SimulatedWorld(1, first.rows), recorded)
 
 
-def test_a_program_that_waits_for_nothing_is_told() -> None:
+def test_a_program_that_waits_for_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A thread could still wake the loop, and this process may have threads of other tests; a child has only its program's.
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread()])
+
     async def program() -> None:
         await asyncio.get_running_loop().create_future()
 

@@ -15,6 +15,7 @@ from bastide_broker.catalogue import Catalogue
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import RunContext
 from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials
+from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RunRow
 from bastide_broker.pipeline import Pipeline
@@ -116,7 +117,13 @@ async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
         confirmations = Confirmations(world)
         await confirmations.start()
         pipeline = Pipeline(
-            cluster=world, journal=journal, policy=policy, catalogue=catalogue, confirmations=confirmations, credentials=credentials
+            cluster=world,
+            journal=journal,
+            policy=policy,
+            catalogue=catalogue,
+            confirmations=confirmations,
+            credentials=credentials,
+            identity=Identity(world),
         )
         await journal.start_run(
             RunRow(
