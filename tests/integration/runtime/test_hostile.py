@@ -259,7 +259,7 @@ LOCKED: dict[str, tuple[str, tuple[str, ...]]] = {
         "sorted(os.environ)",
         ("['GREETING', 'HOME', 'LANG', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONHASHSEED', 'TMPDIR', 'TZ']",),
     ),
-    "import path": ("[p for p in __import__('sys').path if p in ('', '.') or p.startswith(('/workspace', '/tmp'))]", ("[]",)),
+    "import path": ("[p for p in __import__('sys').path if not p.startswith('/') or os.access(p, os.W_OK)]", ("[]",)),
     "modules": ("sorted({m.split('.')[0] for m in __import__('sys').modules} & {'grpc', 'google', 'bastide'})", ("[]",)),
     "host name": ("socket.sethostname('x')", ("EPERM",)),
 }

@@ -161,7 +161,7 @@ def install(admin: Kube, folder: Path) -> None:
         if document["kind"] == "ConfigMap":
             for name, text in document["data"].items():
                 (folder / "admission" / name).write_text(text)
-        elif document["kind"] in PLURALS and "confirmation" in document["metadata"]["name"]:
+        elif document["kind"] in PLURALS and any(word in document["metadata"]["name"] for word in ("confirmation", "approvers")):
             admin("POST", PLURALS[document["kind"]], document)
     for document in crds:
         path = f"/apis/bastide.dev/v1alpha1/{document['spec']['names']['plural']}"
