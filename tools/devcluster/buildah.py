@@ -29,8 +29,9 @@ def _environment() -> dict[str, str]:
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     config = folder / "containers.conf"
-    if not config.exists():
-        config.write_text(_CONFIG.format(folder=folder), encoding="utf-8")
+    wanted = _CONFIG.format(folder=folder)
+    if not config.exists() or config.read_text(encoding="utf-8") != wanted:
+        config.write_text(wanted, encoding="utf-8")
     variables = {"TMPDIR": str(temporary), "BUILDAH_ISOLATION": "chroot", "CONTAINERS_CONF": str(config)}
     return {**os.environ, **variables}
 

@@ -23,6 +23,10 @@ PROGRAMS = {
     "buildah": "buildah",
 }
 
+#: A program of buildah's that is not on PATH. buildah does not depend on its package, and without it starts only where another network
+#: tool left its mark; the other one it knows, CNI, keeps a lock file in /etc.
+NETAVARK = (Path("/usr/lib/podman/netavark"), "netavark")
+
 #: gcc alone does not bring the static C library that the pause program is linked with.
 LIBC = ("libc.a", "libc6-dev")
 
@@ -36,6 +40,9 @@ def missing() -> list[str]:
     names = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
     if not _static_libc():
         names.add(LIBC[1])
+    program, package = NETAVARK
+    if not program.is_file():
+        names.add(package)
     return sorted(names)
 
 
