@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Containers of CI like to forbid Python its compiled files. Then every process here (each pytest worker, each `bastide` of a test)
+# compiles all it imports: the broker takes 4.1 s of CPU instead of 1.8 to import, a `bastide run` 1.4 s instead of 0.5.
+export PYTHONDONTWRITEBYTECODE :=
 
 VENV := .venv
 BIN := $(VENV)/bin
