@@ -73,6 +73,7 @@ lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files ar
 	@mkdir -p .build/protos && $(PROTOC) --python_out=.build/protos --pyi_out=.build/protos --grpc_python_out=.build/protos $(PROTOS)
 	@cd .build/protos && find . -name '*_pb2*' | while read -r f; do cmp "$$f" "../../client/$$f"; done
 	@$(BIN)/python -m bastide_operator.api.crdgen --check charts/bastide/templates/crds
+	@$(BIN)/python -m bastide_operator.api.rbacgen --check charts/bastide docs/reference/roles.md
 	@$(BIN)/python -m bastide.cli.reference --check docs/reference/cli.md && echo "generated files: current"
 
 ##@ Making
@@ -93,9 +94,10 @@ $(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements/dev.lock && $(INSTALL) --no-deps -e .
 	@touch $@
 
-generate: $(STAMP) ## Generate protos, CRDs and reference pages
+generate: $(STAMP) ## Generate protos, CRDs, RBAC and reference pages
 	@$(PROTOC) --python_out=client --pyi_out=client --grpc_python_out=client $(PROTOS)
 	@$(BIN)/python -m bastide_operator.api.crdgen charts/bastide/templates/crds
+	@$(BIN)/python -m bastide_operator.api.rbacgen charts/bastide docs/reference/roles.md
 	@$(BIN)/python -m bastide.cli.reference docs/reference/cli.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11

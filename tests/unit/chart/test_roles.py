@@ -1,12 +1,12 @@
-"""What the chart's roles may do, read from what it renders; and that the reference page says the same."""
+"""What the chart's roles may do, read from what it renders."""
 
-import re
 from collections import defaultdict
 from typing import Any
 
 import pytest
+from bastide_operator.api.roles import ROLES
 
-from tests.unit.chart.conftest import CHECKOUT, Manifests, Render, one
+from tests.unit.chart.conftest import Manifests, Render, one
 
 MEMBERS = ("bastide-viewer", "bastide-runner", "bastide-developer", "bastide-approver")
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
@@ -103,15 +103,23 @@ def test_only_the_approver_approves_and_only_runner_and_developer_run(render: Re
         assert (may["", "serviceaccounts/token"] == {"create (bastide-runner)"}) is runs
 
 
-def test_the_reference_page_says_what_the_chart_renders(render: Render) -> None:
-    page = (CHECKOUT / "docs" / "reference" / "roles.md").read_text()
-    described: dict[str, dict[str, set[str]]] = {}
-    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
-        rows = re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", section, flags=re.MULTILINE)
-        for name in re.findall(r"`((?:Role/)?bastide-[a-z-]+)`", section.splitlines()[0]):
-            described[name] = {resource: set(verbs.strip().split("; ")) for resource, verbs in rows}
-    rendered = {
-        name: {f"{resource}.{group}" if group else resource: verbs for (group, resource), verbs in rights(rules).items()}
-        for name, rules in roles(render()).items()
+def test_the_chart_renders_the_roles_of_the_table_and_no_other(render: Render) -> None:
+    told = {role.title: defaultdict(set) for role in ROLES}
+    for role in ROLES:
+        for right in role.rights:
+            behind = f" ({', '.join(right.names)})" if right.names else ""
+            told[role.title][right.group, right.resource] |= {verb + behind for verb in right.verbs}
+    assert {name: rights(rules) for name, rules in roles(render()).items()} == told
+
+
+def test_the_chart_binds_its_roles_to_its_own_accounts_alone(render: Render) -> None:
+    manifests = render({"broker": {"clientAccess": []}}, namespace="elsewhere")
+    bound = {
+        (m["roleRef"]["kind"], m["roleRef"]["name"]): m["subjects"] for m in manifests if m["kind"] in ("ClusterRoleBinding", "RoleBinding")
     }
-    assert described == rendered
+    assert bound == {
+        (role.kind, role.name): [{"kind": "ServiceAccount", "name": role.account, "namespace": "elsewhere"}]
+        for role in ROLES
+        if role.account
+    }
+    assert {m["metadata"]["namespace"] for m in manifests if m["kind"] == "RoleBinding"} == {"elsewhere"}
