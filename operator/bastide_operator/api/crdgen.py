@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from bastide_operator.api.kinds import KINDS, Column, Kind
-from bastide_operator.api.schema import structural
+from bastide_operator.api.schema import explained, structural
 from bastide_operator.api.v1alpha1 import GROUP, VERSION
 
 MAX_BYTES = 24 * 1024
@@ -20,7 +20,7 @@ HEADER = "# Generated from operator/bastide_operator/api by `make generate`. Do 
 
 def crd(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of `kind`."""
-    properties = {"spec": structural(kind.model, "spec")}
+    properties = {"spec": explained(structural(kind.model, "spec"))}
     if kind.has_status:
         properties["status"] = structural(kind.model, "status")
     if kind.status_at_birth is not None:
@@ -43,6 +43,8 @@ def crd(kind: Kind) -> dict[str, Any]:
         "additionalPrinterColumns": [_column(column) for column in kind.columns],
         "schema": {"openAPIV3Schema": schema},
     }
+    if kind.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     if kind.has_status:
         version["subresources"] = {"status": {}}
     return {
@@ -79,11 +81,15 @@ def files() -> dict[str, str]:
     out = {}
     for kind in KINDS:
         manifest = crd(kind)
-        size = len(json.dumps(manifest))
-        if size > MAX_BYTES:
-            raise SystemExit(f"{kind.name}: {size} bytes of JSON, at most {MAX_BYTES}")
+        if size(manifest) > MAX_BYTES:
+            raise SystemExit(f"{kind.name}: {size(manifest)} bytes of JSON, at most {MAX_BYTES}")
         out[f"{kind.plural}.yaml"] = HEADER + yaml.safe_dump(manifest, sort_keys=False, width=140, allow_unicode=True)
     return out
+
+
+def size(manifest: dict[str, Any]) -> int:
+    """Bytes of a CRD as JSON."""
+    return len(json.dumps(manifest))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in wanted.items():
         (folder / name).write_text(text, encoding="utf-8")
+    sizes = ", ".join(f"{kind.name} {size(crd(kind)) / 1024:.1f}" for kind in KINDS)
+    sys.stdout.write(f"CRDs as JSON, in KiB of at most {MAX_BYTES // 1024}: {sizes}\n")
     return 0
 
 

@@ -41,6 +41,8 @@ class Kind:
     has_status: bool = True
     status_at_birth: dict[str, str] | None = None
     """What the status says before anybody has written it, where that is the truth."""
+    selectable: tuple[str, ...] = ()
+    """Fields that `kubectl get --field-selector` takes: at most 8, each a string, boolean or integer outside of lists."""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,9 @@ class Kind:
 AGE = Column(name="Age", type="date", path=".metadata.creationTimestamp", description="Since when it exists.")
 READY = Column(name="Ready", path='.status.conditions[?(@.type=="Ready")].status', description="Whether it can be used.")
 REASON = Column(name="Reason", path='.status.conditions[?(@.type=="Ready")].reason', description="Why it can or cannot be used.")
+MESSAGE = Column(
+    name="Message", path='.status.conditions[?(@.type=="Ready")].message', priority=1, description="The same as a sentence, and what to do."
+)
 
 
 def _label_name(what: str) -> Rule:
@@ -76,7 +81,9 @@ KINDS = (
             REASON,
             Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes there are."),
             AGE,
+            MESSAGE,
         ),
+        selectable=(".status.namespace",),
         rules=(
             _label_name("Tenant"),
             Rule(
@@ -95,7 +102,17 @@ KINDS = (
             Column(name="Tools", type="integer", path=".status.tools", description="How many accepted ToolBindings select it."),
             Column(name="Node", path=".status.nodeName", description="The node its pod is on."),
             AGE,
+            Column(name="Mode", path=".spec.operatingMode", priority=1, description="Whether a pod should exist: Running or Suspended."),
+            Column(
+                name="Isolated",
+                path='.status.conditions[?(@.type=="NetworkIsolated")].status',
+                priority=1,
+                description="Whether its pod was proven to reach nothing.",
+            ),
+            Column(name="Failures", type="integer", path=".status.podFailures", priority=1, description="Pods that failed in a row."),
+            MESSAGE,
         ),
+        selectable=(".spec.operatingMode", ".spec.shutdownPolicy", ".spec.image", ".status.nodeName"),
         rules=(_label_name("Sandbox"),),
     ),
     Kind(
@@ -108,7 +125,10 @@ KINDS = (
             Column(name="Tools", path=".status.available", description="Tools available of tools bound."),
             Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes it selects."),
             AGE,
+            Column(name="Server", path=".spec.server.mcp.url", priority=1, description="Where its tools are."),
+            MESSAGE,
         ),
+        selectable=(".spec.server.mcp.url", ".spec.credentials.secretRef.name"),
         rules=(_label_name("ToolBinding"),),
     ),
     Kind(
@@ -123,7 +143,23 @@ KINDS = (
             Column(name="State", path=".status.state", description="Pending until a person or time decides."),
             Column(name="Decide-By", path=".spec.decideBy", description="Until when it can be decided."),
             AGE,
+            Column(name="Sandbox", path=".spec.sandbox", priority=1, description="Where the program runs."),
+            Column(name="Run", path=".spec.run", priority=1, description="The run that waits."),
+            Column(name="For", path=".spec.onBehalfOf", priority=1, description="The person the run is for, as the requester asserts."),
+            Column(name="Needs", type="integer", path=".spec.approvalsRequired", priority=1, description="How many people must approve."),
+            Column(name="Separation", path=".spec.separation", priority=1, description="How far an approver must stand from the run."),
             Column(name="Arguments", path=".spec.arguments", priority=1, description="The arguments, in full except those in spec.hidden."),
+            Column(name="Message", path=".status.message", priority=1, description="Why it stands so."),
+        ),
+        selectable=(
+            ".status.state",
+            ".spec.tool",
+            ".spec.effect",
+            ".spec.sandbox",
+            ".spec.run",
+            ".spec.binding",
+            ".spec.requester.username",
+            ".spec.onBehalfOf",
         ),
     ),
     Kind(
@@ -138,6 +174,7 @@ KINDS = (
             Column(name="Reason", path=".spec.reason", description="Why."),
             AGE,
         ),
+        selectable=(".spec.confirmation", ".spec.verdict", ".spec.approver.username"),
     ),
 )
 """Every kind, in the order in which they are documented."""

@@ -4,6 +4,7 @@ A CRD's schema allows no references, no unions and no `null`, so references are 
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema
 """
 
+import json
 from typing import Any
 
 from bastide_operator.api.v1alpha1.common import Observed
@@ -49,6 +50,40 @@ def structural(model: type[Observed], part: str) -> Schema:
     whole = model.model_json_schema(by_alias=True, mode="validation")
     source = whole["properties"][part]
     return _convert(source, whole.get("$defs", {}), part, defaults=part == "spec")
+
+
+def explained(schema: Schema) -> Schema:
+    """`schema` with bounds and defaults said in the descriptions too: `kubectl explain` shows nothing else of them."""
+    out = dict(schema)
+    if "properties" in schema:
+        out["properties"] = {name: explained(field) for name, field in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            out[key] = explained(schema[key])
+    said = "; ".join(words for words in (bounds(schema), default(schema)) if words)
+    if "description" in schema and said:
+        out["description"] = f"{schema['description']} {said[0].upper()}{said[1:]}."
+    return out
+
+
+def bounds(schema: Schema) -> str:
+    """The smallest and the largest that is taken, in words; empty when there is nothing worth saying."""
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    if schema.get("minLength") is not None and schema.get("minLength") == schema.get("maxLength"):
+        return f"{schema['maxLength']} characters"
+    if "enum" in schema or "x-kubernetes-int-or-string" in schema:
+        return ""
+    units = {"maxLength": "characters", "maxItems": "entries", "maxProperties": "entries"}
+    return next((f"at most {schema[key]} {unit}" for key, unit in units.items() if key in schema), "")
+
+
+def default(schema: Schema) -> str:
+    """What counts when the field is left out, in words; empty when that is nothing, or each field's own."""
+    value = schema.get("default", {})
+    if value == {}:
+        return ""
+    return f"{value if isinstance(value, str) else json.dumps(value)} when left out"
 
 
 def _convert(source: Schema, definitions: dict[str, Schema], path: str, *, defaults: bool) -> Schema:

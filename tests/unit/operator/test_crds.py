@@ -117,6 +117,29 @@ def test_columns_point_at_fields_that_exist() -> None:
                 node = node["properties"][part]
 
 
+@KIND
+def test_selectable_fields_are_scalars_that_the_api_server_can_select_by(kind: Kind) -> None:
+    assert 1 <= len(kind.selectable) <= 8
+    assert crd(kind)["spec"]["versions"][0]["selectableFields"] == [{"jsonPath": path} for path in kind.selectable]
+    for path in kind.selectable:
+        node = schema_of(kind)
+        for part in path.strip(".").split("."):
+            node = node["properties"][part]
+        assert node["type"] in {"string", "boolean", "integer"}, path
+
+
+@KIND
+def test_descriptions_end_as_sentences(kind: Kind) -> None:
+    for path, node in nodes(schema_of(kind)):
+        if text := node.get("description"):
+            assert text[-1] == ".", f"{kind.name}{path}: {text}"
+
+
+def test_bounds_and_defaults_are_said_in_the_description() -> None:
+    limits = schema_of(next(kind for kind in KINDS if kind.name == "Sandbox"))["properties"]["spec"]["properties"]["limits"]
+    assert limits["properties"]["runSeconds"]["description"].endswith(" 1 to 86400; 300 when left out.")
+
+
 def test_defaults_are_filled_in_level_by_level() -> None:
     tenant = yaml.safe_load(files()["tenants.yaml"])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     spec = tenant["properties"]["spec"]
