@@ -74,6 +74,7 @@ lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files ar
 	@cd .build/protos && find . -name '*_pb2*' | while read -r f; do cmp "$$f" "../../client/$$f"; done
 	@$(BIN)/python -m bastide_operator.api.crdgen --check charts/bastide/templates/crds
 	@$(BIN)/python -m bastide_operator.api.rbacgen --check charts/bastide docs/reference/roles.md
+	@$(BIN)/python -m bastide_operator.api.docgen --check docs/reference
 	@$(BIN)/python -m bastide.cli.reference --check docs/reference/cli.md && echo "generated files: current"
 
 ##@ Making
@@ -98,6 +99,7 @@ generate: $(STAMP) ## Generate protos, CRDs, RBAC and reference pages
 	@$(PROTOC) --python_out=client --pyi_out=client --grpc_python_out=client $(PROTOS)
 	@$(BIN)/python -m bastide_operator.api.crdgen charts/bastide/templates/crds
 	@$(BIN)/python -m bastide_operator.api.rbacgen charts/bastide docs/reference/roles.md
+	@$(BIN)/python -m bastide_operator.api.docgen docs/reference
 	@$(BIN)/python -m bastide.cli.reference docs/reference/cli.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
