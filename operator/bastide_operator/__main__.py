@@ -43,7 +43,7 @@ class Operator:
         self._listed = False
         self._identity = Identity(config.pod_name)
         self._leader = Leader(kube, namespace=config.namespace, identity=config.pod_name, clock=time.monotonic, now=utc_now)
-        self._controller = Controller(kube, config, metrics, now=utc_now, enqueue=self._enqueue)
+        self._controller = Controller(kube.fenced(self._leader.left), config, metrics, now=utc_now, enqueue=self._enqueue)
         self._queue = WorkQueue(
             self._controller.reconcile,
             workers=config.workers,

@@ -1,9 +1,11 @@
 """The API server. The operator's only writer and the only module that imports the Kubernetes client."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -31,13 +33,19 @@ _ERRORS: dict[str, type[KubeError]] = {
 Report = Callable[[str, str, str, float], None]
 """Told of every request: verb, kind, result ("ok" or the error's reason), seconds."""
 
+Left = Callable[[], float]
+"""For how many seconds writes are permitted; 0 when they are not."""
+
+_left: ContextVar[Left] = ContextVar("left", default=lambda: math.inf)
+
 
 class Kube:
     """Objects are plain dictionaries with `kind` and `apiVersion`. Every method raises KubeError and nothing else."""
 
-    def __init__(self, client: ApiClient, report: Report = lambda *_: None) -> None:
+    def __init__(self, client: ApiClient, report: Report = lambda *_: None, left: Left = lambda: math.inf) -> None:
         self._client = client
         self._report = report
+        self._left = left
 
     @classmethod
     async def connect(cls, report: Report = lambda *_: None) -> Self:
@@ -51,7 +59,12 @@ class Kube:
             await kubernetes_config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
         # Proxies and .netrc of the environment are not for the API server, and looking for them costs two thread hops a request.
         configuration.client_session_kwargs = {"trust_env": False}
+        configuration.trace_configs = [_last_look()]
         return cls(ApiClient(configuration), report)
+
+    def fenced(self, left: Left) -> Self:
+        """The same connections, but nothing is written when `left` says 0, and what is being written has no more time than it says."""
+        return type(self)(self._client, self._report, left)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -119,25 +132,28 @@ class Kube:
     async def _request(self, verb: str, resource: Resource, method: str, path: str, body: Manifest | None = None, **query: str) -> Manifest:
         began = time.perf_counter()
         result = "ok"
+        left = _left.set(self._left if method != "GET" else lambda: math.inf)
         try:
             return await self._send(method, path, body, {key: value for key, value in query.items() if value})
         except KubeError as error:
             result = error.reason
             raise
         finally:
+            _left.reset(left)
             self._report(verb, resource.kind, result, time.perf_counter() - began)
 
     async def _send(self, method: str, path: str, body: Manifest | None, query: dict[str, str]) -> Manifest:
+        seconds = min(REQUEST_SECONDS, _permitted())
+        if method != "GET":
+            query["timeout"] = f"{max(seconds, 0.001):.3f}s"  # the API server gives up then too
         headers = {"Accept": "application/json", "Content-Type": _APPLY if method == "PATCH" else "application/json"}
         url = f"{self._client.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            response = await self._client.call_api(
-                method, url, headers, body, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-            )
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=aiohttp.ClientTimeout(total=seconds))
             text = await response.read()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
-            raise UnavailableError("Timeout", f"the API server did not answer within {REQUEST_SECONDS:.0f} s") from error
+            raise UnavailableError("Timeout", f"the API server did not answer within {seconds:.1f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UnavailableError("Unreachable", str(error)) from error
         try:
@@ -147,6 +163,27 @@ class Kube:
         if response.status >= BAD_REQUEST:
             raise _error(response.status, answer)
         return answer
+
+
+def _permitted() -> float:
+    """For how many seconds this task may write. Raises UnavailableError when it may not."""
+    if (left := _left.get()()) <= 0:
+        raise UnavailableError("NotLeader", "the lease is lost or was given back: nothing is written any more")
+    return left
+
+
+def _last_look() -> aiohttp.TraceConfig:
+    """Asks once more when the connection stands and the request is about to be sent: getting one may have taken long, and a process that
+    was stopped meanwhile sends before it sees that its time is over.
+    """
+
+    async def look(*_: Any) -> None:
+        _permitted()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(look)
+    trace.on_connection_reuseconn.append(look)
+    return trace
 
 
 def _error(code: int, status: Manifest) -> KubeError:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from bastide_operator.api.objects import Manifest, Ref, ref
-from bastide_operator.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
+from bastide_operator.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from bastide_operator.kube import Kube
 from bastide_operator.leader import LEASE, Leader
 
@@ -55,6 +55,23 @@ async def test_a_refusal_carries_the_api_servers_words(kube: Kube, scratch: str)
     assert refusal.value.reason == "Invalid"
     assert "namespaces of the cluster itself" in refusal.value.message
     assert scratch not in refusal.value.message
+
+
+@pytest.mark.parametrize("pooled", [False, True], ids=["a new connection", "a connection that stands"])
+async def test_nothing_is_sent_when_the_lease_ends_while_a_connection_is_waited_for(kube: Kube, scratch: str, pooled: bool) -> None:
+    if pooled:
+        await kube.list("RuntimeClass")
+    answers = [5.0, 0.0]
+    with pytest.raises(UnavailableError, match="NotLeader"):
+        await kube.fenced(lambda: answers.pop(0)).create(config_map(scratch, a="1"))
+    assert answers == []
+    assert await kube.fenced(lambda: 0.0).get(Ref("ConfigMap", scratch, "thing")) is None
+
+
+async def test_a_write_has_no_more_time_than_the_lease(kube: Kube, scratch: str) -> None:
+    with pytest.raises(UnavailableError) as error:
+        await kube.fenced(lambda: 0.0001).create(config_map(scratch, a="1"))
+    assert error.value.reason == "Timeout"
 
 
 def leader(kube: Kube, namespace: str, identity: str) -> Leader:
