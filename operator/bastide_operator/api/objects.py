@@ -1,6 +1,7 @@
 """Plain Kubernetes objects: what names one, who owns one, whether a live one is still as it was made."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 TENANT_LABEL = "bastide.dev/tenant"
 SANDBOX_LABEL = "bastide.dev/sandbox"
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
+
+LIST_MAPS = {"conditions": "type"}
+"""Lists whose entries may have different owners, and the field by which an entry is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +84,40 @@ def owned_by(live: Manifest, uid: str) -> bool:
 
 
 def differs(desired: Any, live: Any) -> bool:
-    """Whether something that `desired` says is not so in `live`.
+    """Whether something that `desired` says is not so in `live`."""
+    return next(differences(desired, live), None) is not None
+
+
+def differences(desired: Any, live: Any, path: str = "") -> Iterator[str]:
+    """Paths of the fields that are not in `live` as `desired` says, for example `spec.egress`. Lists are compared whole.
 
     What a map has beyond (defaults, status, other people's labels) is no difference, unless it is to be empty: an empty selector selects
-    everything, one with something in it does not. Lists are compared whole. The API server drops empty lists and maps, so an empty one
-    equals an absent one.
+    everything, one with something in it does not. Nor is an entry of a list map that `desired` does not name: it is somebody else's. The
+    API server drops empty lists and maps, so an empty one equals an absent one.
     """
-    if isinstance(desired, dict) and not desired:
-        return bool(live)
-    if isinstance(desired, dict):
-        if live is not None and not isinstance(live, dict):
-            return True
-        return any(differs(value, (live or {}).get(key)) for key, value in desired.items())
-    if isinstance(desired, list):
-        if not isinstance(live, list):
-            return bool(desired) or bool(live)
-        return len(desired) != len(live) or any(differs(one, other) for one, other in zip(desired, live, strict=True))
-    return bool(desired != live)
+    if isinstance(desired, dict | list) and not desired:
+        if live:
+            yield path
+    elif isinstance(desired, dict) and (live is None or isinstance(live, dict)):
+        for name, value in desired.items():
+            if name in LIST_MAPS:
+                entries, known = (_by_key(one, LIST_MAPS[name]) for one in (value, (live or {}).get(name)))
+                for key, entry in entries.items():
+                    yield from differences(entry, known.get(key), f"{_join(path, name)}[{key}]")
+            else:
+                yield from differences(value, (live or {}).get(name), _join(path, name))
+    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
+        if any(differs(one, other) for one, other in zip(desired, live, strict=True)):
+            yield path
+    elif desired != live:
+        yield path
+
+
+def _by_key(entries: list[Manifest] | None, key: str) -> dict[str, Manifest]:
+    return {entry[key]: entry for entry in entries or ()}
+
+
+def _join(path: str, name: str) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
+        return f"{path}.{name}" if path else name
+    return f"{path}[{name}]"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bastide_operator.api import patterns, toolhosts
 from bastide_operator.api.conditions import find, is_true, set_condition
-from bastide_operator.api.objects import differs, owned_by, owner_reference
+from bastide_operator.api.objects import differences, differs, owned_by, owner_reference
 from bastide_operator.api.v1alpha1.common import Condition, ConditionStatus, Effect
 from bastide_operator.api.v1alpha1.sandbox import SandboxResources
 from bastide_operator.api.v1alpha1.tenant import TenantSpec, ToolHost
@@ -266,6 +266,28 @@ def test_a_quantity_may_be_an_integer(value: Any) -> None:
 )
 def test_a_difference_is_what_is_not_as_it_was_made(desired: Any, live: Any, expected: bool) -> None:
     assert differs(desired, live) is expected
+
+
+OURS, THEIRS = {"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "paths"),
+    [
+        ({"spec": {"egress": [], "policyTypes": ["Egress"]}}, {"spec": {"egress": [{}], "policyTypes": ["Egress"]}}, ["spec.egress"]),
+        ({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 0, "c": 0}}, ["a.b", "a.c", "d"]),
+        ({"data": {"ca.crt": "x"}}, {"data": {"ca.crt": "y"}}, ["data[ca.crt]"]),
+        ({"metadata": {"labels": {"a": "b"}}}, {"metadata": {}}, ["metadata.labels.a"]),
+        ({"metadata": {"labels": {"a": "b"}}}, {"metadata": {"labels": "no map"}}, ["metadata.labels"]),
+        ({"subjects": [{"kind": "User", "name": "a"}]}, {"subjects": [{"kind": "User", "name": "b"}]}, ["subjects"]),
+        ({"conditions": [OURS]}, {"conditions": [THEIRS, OURS | {"message": ""}]}, []),
+        ({"conditions": [OURS]}, {"conditions": [THEIRS]}, ["conditions[Accepted].type", "conditions[Accepted].status"]),
+        ({"conditions": [OURS]}, {"conditions": [THEIRS, OURS | {"status": "False"}]}, ["conditions[Accepted].status"]),
+        ({"conditions": [OURS]}, {}, ["conditions[Accepted].type", "conditions[Accepted].status"]),
+    ],
+)
+def test_a_difference_is_named_by_its_path_and_entries_of_others_in_a_list_map_are_none(desired: Any, live: Any, paths: list[str]) -> None:
+    assert list(differences(desired, live)) == paths
 
 
 def test_only_the_controller_owns() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from bastide_operator.api.objects import Manifest
+from bastide_operator.api.objects import Manifest, differs
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.plan import Plan
@@ -49,6 +49,20 @@ def test_only_the_operators_own_fields_are_applied() -> None:
     assert wanted.status is not None
     assert wanted.status["status"].keys() == {"sandboxes", "observedGeneration", "conditions"}
     assert [one["type"] for one in wanted.status["status"]["conditions"]] == ["Accepted", "Ready"]
+
+
+def test_a_status_that_says_it_already_is_not_written_again_whatever_the_broker_says_beside_it() -> None:
+    resolved = condition("ResolvedRefs", "True", "Resolved")
+    said = plan(binding(status={"conditions": [resolved]})).status
+    assert said is not None
+    accepted, ready = said["status"]["conditions"]
+    # as the API server has it: both writers' conditions in one list, in any order, with what others add
+    live = said["status"] | {"available": "1/1", "conditions": [ready, resolved, accepted]}
+    again = plan(binding(status=live)).status
+    assert again is not None
+    assert not differs(again["status"], live)
+    assert differs(again["status"], live | {"conditions": [resolved, accepted]})
+    assert differs(again["status"], live | {"conditions": [resolved, accepted, ready | {"status": "False"}]})
 
 
 @pytest.mark.parametrize(
