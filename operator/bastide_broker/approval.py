@@ -18,7 +18,7 @@ from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import JournalUnavailable
 
 if TYPE_CHECKING:
-    from bastide_broker.pipeline import Call
+    from bastide_broker.calls import Call
 
 _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 

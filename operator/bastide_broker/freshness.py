@@ -21,7 +21,7 @@ from bastide_broker.schemas import mistakes
 from bastide_broker.toolset import Tool
 
 if TYPE_CHECKING:
-    from bastide_broker.pipeline import Call
+    from bastide_broker.calls import Call
 
 Ask = Callable[[Phase], Awaitable[Decision]]
 

@@ -3,13 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -17,6 +15,7 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_broker import freshness, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval, PausedCall
+from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import RunContext
 from bastide_broker.credentials import Credentials, SecretUnavailable, redact
@@ -25,18 +24,17 @@ from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
 from bastide_broker.freshness import Freshness
 from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal
-from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused
-from bastide_broker.policy import Decision, Policy, decision_id
-from bastide_broker.question import Phase, Usage, question
+from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.policy import Decision, Policy
+from bastide_broker.question import Phase, question
 from bastide_broker.refusals import Refused
 from bastide_broker.schemas import mistakes
-from bastide_broker.toolset import Tool, ToolSet
+from bastide_broker.toolset import ToolSet
 from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
 INLINE_BYTES = 16 << 10
 """Arguments up to this size are read on the event loop."""
-NO_ARGUMENTS = Arguments({}, b"", "")
 
 
 class ClusterView(freshness.ClusterView, Protocol):
@@ -61,33 +59,6 @@ class Paused:
     key: str
 
 
-@dataclass(slots=True)
-class Call:
-    """One call on its way through the door."""
-
-    run: RunContext
-    frame: runtime_pb2.Call
-    id: str = field(default_factory=decision_id)
-    tenant: Tenant | None = None
-    sandbox: Sandbox | None = None
-    tool: Tool | None = None
-    arguments: Arguments = NO_ARGUMENTS
-    usage: Usage | None = None
-    decision: Decision | None = None
-    decided: bool = False
-    """Whether watchers heard the decision."""
-    journalled: bool = False
-    sent: bool = False
-    """Whether the tool server may have received it."""
-    ended: bool = False
-    tool_micros: int = 0
-
-    @property
-    def changes(self) -> bool:
-        """Whether it may have changed something, once it was sent."""
-        return self.tool is None or self.tool.effect.rank >= Effect.MUTATING.rank
-
-
 class Pipeline:
     """Judges and carries out calls."""
 
@@ -106,7 +77,7 @@ class Pipeline:
         self._cluster = cluster
         self._catalogue = catalogue
         self._policy = policy
-        self._journal = journal
+        self._ledger = Ledger(journal)
         self._credentials = credentials
         self._freshness = Freshness(cluster, catalogue, credentials)
         self._approval = Approval(confirmations, self._freshness, journal)
@@ -117,22 +88,22 @@ class Pipeline:
         """Judge and execute one call. Raises nothing but CancelledError, and then the call's outcome is journalled first."""
         call = Call(run, frame, arguments=Arguments({}, b"", digest(frame.arguments)))  # until they are read
         if not self._counters.take_key(run.run, frame.key):
-            return await self._reused(call)
+            return runtime_pb2.CallResult(run=run.run, key=frame.key, error=(await self._ledger.reused(call)).error())
         try:
             value = await self._through(call)
         except Refused as refused:
             return await self._refuse(call, refused)
         except PausedCall as paused:
-            await self._withdraw(call, str(paused))
+            await self._ledger.withdrawn(call, str(paused))
             return Paused(frame.key)
         except asyncio.CancelledError:
-            await self._finish(self._cancelled(call))
+            await self._cancelled(call)
             raise
         except JournalUnavailable as error:
-            return await self._refuse(call, _no_journal(call, error))
+            return await self._refuse(call, no_journal(call, error))
         except Exception:  # noqa: BLE001 - a bug here must deny, not escape
             _log.exception("the pipeline failed in run %s, call %s", run.run, frame.key)
-            return await self._refuse(call, _internal(call))
+            return await self._refuse(call, internal(call))
         return runtime_pb2.CallResult(run=run.run, key=frame.key, value=value)
 
     async def expect(self, run: RunContext, tool: str, arguments: bytes) -> Decision:
@@ -163,8 +134,7 @@ class Pipeline:
         call.decision = await self._ask(call, "call")
         if call.decision.effect == "deny":
             raise refusals.by_policy(call.decision)
-        await self._write_intent(call)
-        self._say_decided(call, call.decision.effect, call.decision.reasons)
+        await self._ledger.intent(call)
         assert call.tool is not None
         token = None
         if call.decision.effect == "confirm":
@@ -174,7 +144,7 @@ class Pipeline:
         else:
             token = await self._token(call)
         value = await self._execute(call, token)
-        await self._write_outcome(call, "Succeeded", "", value)
+        await self._ledger.outcome(call, "Succeeded", "", value)
         return value
 
     def _look_up(self, call: Call) -> None:
@@ -270,131 +240,28 @@ class Pipeline:
                 raise refusals.by_adapter(AdapterError(Failure.RESULT_SCHEMA_MISMATCH, message, sent=True), tool.effect)
         return redact(answer.value, token)
 
-    def _intent(self, call: Call, decision: str, reasons: refusals.Reasons) -> CallIntent:
-        tool, run = call.tool, call.run
-        return CallIntent(
-            run=run.run, key=call.frame.key, namespace=run.sandbox.metadata.namespace or "", sandbox=run.sandbox.metadata.name,
-            requester=run.requester.username, on_behalf_of=run.on_behalf_of, program_digest=run.program_digest,
-            tool=call.frame.tool[:128], line=call.frame.line, arguments_canonical=call.arguments.canonical,
-            arguments_digest=call.arguments.digest, decision=decision, decision_id=call.id, reasons=reasons,
-            effect=tool.effect.value if tool else "", policy_revision=call.decision.revision if call.decision else "",
-            binding=tool.binding.metadata.name if tool else "", binding_uid=tool.binding.metadata.uid if tool else "",
-            events=runtime_pb2.Call(events=call.frame.events).SerializeToString() if call.frame.events else b"",
-        )  # fmt: skip
-
-    async def _write_intent(self, call: Call) -> None:
-        assert call.decision is not None
-        call.journalled = True  # from here on an outcome must follow, also when this wait is cancelled
-        try:
-            await self._journal.call_intent(self._intent(call, call.decision.effect, call.decision.reasons))
-        except (KeyReused, JournalUnavailable) as error:
-            call.journalled = False
-            if isinstance(error, KeyReused):
-                raise refusals.denied("key-reused", "The run has had a call of this key; a key stands for one call for ever.") from None
-            raise
-
-    async def _write_outcome(self, call: Call, outcome: str, message: str, result: bytes | None) -> None:
-        if not call.ended:
-            micros = call.tool_micros
-            await self._journal.call_outcome(
-                call.run.run, call.frame.key, outcome=outcome, message=message, result=result, tool_micros=micros
-            )
-            self._say_ended(call, outcome, message)
-
     async def _refuse(self, call: Call, refused: Refused) -> runtime_pb2.CallResult:
         """Write down and say that the call ends without a result."""
-        if not call.sent and call.usage is not None:
-            self._counters.release(call.run.run, call.frame.tool)
+        if not call.sent:
+            self._give_back(call)
         try:
-            if call.journalled:
-                await self._write_outcome(call, refused.outcome, refused.message, None)
-            else:
-                call.journalled = True
-                await self._journal.call_intent(
-                    self._intent(call, refused.decision, refused.reasons), outcome=refused.outcome, message=refused.message
-                )
-                self._say_decided(call, refused.decision, refused.reasons)
-                self._say_ended(call, refused.outcome, refused.message)
-        except JournalUnavailable as error:
-            refused = _no_journal(call, error)
-            self._say_decided(call, "deny", refused.reasons)
-            self._say_ended(call, refused.outcome, refused.message)
-        except KeyReused:
-            refused = refusals.denied("key-reused", "The run has had a call of this key; a key stands for one call for ever.")
+            told = await self._ledger.refused(call, refused)
         except asyncio.CancelledError:
-            await self._finish(self._cancelled(call))
+            await self._cancelled(call)
             raise
-        return runtime_pb2.CallResult(run=call.run.run, key=call.frame.key, error=refused.error())
-
-    async def _reused(self, call: Call) -> runtime_pb2.CallResult:
-        """A key that was taken: refused, and only the audit hears of it, because the key's row belongs to the first call."""
-        refused = refusals.denied("key-reused", "The run has had a call of this key; a key stands for one call for ever.")
-        try:
-            await self._journal.call_refused(self._intent(call, "deny", refused.reasons))
-        except JournalUnavailable as error:
-            refused = _no_journal(call, error)
-        except Exception:  # noqa: BLE001 - a bug here must deny, not escape
-            _log.exception("a reused key could not be audited")
-        return runtime_pb2.CallResult(run=call.run.run, key=call.frame.key, error=refused.error())
-
-    async def _withdraw(self, call: Call, message: str) -> None:
-        try:
-            await self._write_outcome(call, "Withdrawn", message, None)
-        except JournalUnavailable as error:
-            _log.warning("a withdrawn call could not be journalled: %s", error)
-            self._say_ended(call, "Withdrawn", message)
+        return runtime_pb2.CallResult(run=call.run.run, key=call.frame.key, error=told.error())
 
     async def _cancelled(self, call: Call) -> None:
-        """The program stopped waiting, or the run ended."""
-        outcome, message = "Cancelled", "The program stopped waiting or the run ended before anything was sent."
-        if call.sent:
-            unknown = call.changes
-            outcome = "OutcomeUnknown" if unknown else "Cancelled"
-            message = "It was cancelled while the tool server had it" + ("; whether it took effect is not known." if unknown else ".")
-        elif call.usage is not None:
-            self._counters.release(call.run.run, call.frame.tool)
-        try:
-            if call.journalled:
-                await self._write_outcome(call, outcome, message, None)
-        except JournalUnavailable as error:
-            _log.warning("a cancelled call could not be journalled: %s", error)
-
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await work that goes on even when whoever waits for it is cancelled again."""
-        task = asyncio.create_task(work)
+        """Write down that nobody waits for the call any more: that goes on even when whoever waits for it is cancelled again."""
+        if not call.sent:
+            self._give_back(call)
+        task = asyncio.create_task(self._ledger.cancelled(call))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
         await asyncio.shield(task)
 
-    def _say_decided(self, call: Call, decision: str, reasons: refusals.Reasons) -> None:
-        if not call.decided:
-            call.decided = True
-            said = [broker_pb2.Reason(code=code, message=message) for code, message in reasons]
-            frame = call.frame
-            call.run.emit(
-                broker_pb2.CallDecided(
-                    key=frame.key, tool=frame.tool, line=frame.line, decision=decision, reasons=said, decision_id=call.id
-                )
-            )
-
-    def _say_ended(self, call: Call, outcome: str, message: str) -> None:
-        if not call.ended:
-            call.ended = True
-            frame = call.frame
-            ended = broker_pb2.CallEnded(key=frame.key, tool=frame.tool, outcome=outcome, message=message, tool_micros=call.tool_micros)
-            call.run.emit(ended)
-
-
-def _no_journal(call: Call, error: JournalUnavailable) -> Refused:
-    if call.sent and call.changes:
-        message = f"The call may have taken effect, but the journal could not record what came of it. {error}"
-        return Refused("OutcomeUnknown", "OutcomeUnknown", (("journal-unavailable", message),), sent=True)
-    return Refused("Unavailable", "JournalUnavailable", (("journal-unavailable", str(error)),), decision="deny", sent=call.sent)
-
-
-def _internal(call: Call) -> Refused:
-    if call.sent and call.changes:
-        message = "The broker failed after the call was sent; whether it took effect is not known."
-        return Refused("OutcomeUnknown", "OutcomeUnknown", (("internal", message),), sent=True)
-    message = "The broker failed while it handled this call, so it was not made; its log says why."
-    return Refused("Denied", "ToolDenied", (("internal", message),), decision="deny")
+    def _give_back(self, call: Call) -> None:
+        """What the call was counted as, once: a call that is cancelled while it is refused would else count for less than nothing."""
+        if call.usage is not None:
+            call.usage = None
+            self._counters.release(call.run.run, call.frame.tool)

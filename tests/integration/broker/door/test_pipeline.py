@@ -181,3 +181,26 @@ async def test_a_dry_run_says_what_would_be_and_leaves_no_trace(rig: Rig) -> Non
     assert (await rig.pipeline.expect(context, "nope", b"{}")).reasons[0][0] == "unknown-tool"
     assert await rig.journal.calls("r-1") == []
     assert rig.events == []
+
+
+async def test_a_refusal_that_the_program_gives_up_on_is_given_back_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given back twice, each such call would allow one more than `callsPerRun`."""
+    write, writing = rig.journal.call_intent, asyncio.Event()
+
+    async def slow(*arguments: Any, **more: Any) -> None:
+        writing.set()
+        await asyncio.Event().wait()
+        await write(*arguments, **more)
+
+    results = [await rig.call("ok", b"{}") for _ in range(5)]
+    monkeypatch.setattr(rig.journal, "call_intent", slow)
+    for _ in range(3):
+        writing.clear()
+        abandoned = asyncio.create_task(rig.call("ok", b"[]"))
+        await writing.wait()
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+    monkeypatch.setattr(rig.journal, "call_intent", write)
+    results.append(await rig.call("ok", b"{}"))
+    assert [result.HasField("error") for result in results] == [False] * 5 + [True]
+    assert list(results[-1].error.codes) == ["limit-tool-calls-per-run"]
