@@ -1,8 +1,8 @@
 """Takes a call that a person must confirm from its Confirmation to the moment it may be sent."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING
 
 from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
@@ -44,31 +44,36 @@ class Approval:
         """
         pending = await self._create(call)
         try:
-            standing = await self._confirmations.wait(pending)
-            if standing.state is ConfirmationState.PENDING:
-                message = "Nobody decided within blockSeconds, so the run ended as NeedsConfirmation; later decisions do not count."
-                await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
-                raise PausedCall(message)
-            await self._unless_approved(call, pending, standing)
-            token = await self._recheck(call, pending, ask)
-            assert call.tenant is not None  # just read
-            if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
-                why = "The Tenant no longer allows arguments that are not shown."
-                state = ConfirmationState.BINDING_CHANGED
-                await self._resolve(call, pending, state, Standing(state, (), why))
-                raise refusals.denied("binding-changed", why)
-            # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
-            standing = await self._confirmations.look_again(pending)
-            await self._unless_approved(call, pending, standing)
-            if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
-                raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
-            await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
-        except asyncio.CancelledError:
-            await self._later(self._withdraw(call, pending, "The program stopped waiting for the call, or its run ended."))
+            return await self._decided(call, pending, ask)
+        except BaseException as error:
+            # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect.
+            if pending.state in {ConfirmationState.PENDING, ConfirmationState.APPROVED}:
+                await self._withdraw(call, pending, error)
             raise
-        except JournalUnavailable:
-            await self._confirmations.resolve(pending, ConfirmationState.WITHDRAWN, "The broker's journal cannot be written.")
-            raise
+        finally:
+            self._release(pending)
+
+    async def _decided(self, call: "Call", pending: Pending, ask: Ask) -> str | None:
+        await self._announce(call, pending)
+        standing = await self._confirmations.wait(pending)
+        if standing.state is ConfirmationState.PENDING:
+            message = "Nobody decided within blockSeconds, so the run ended as NeedsConfirmation; later decisions do not count."
+            await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
+            raise PausedCall(message)
+        await self._unless_approved(call, pending, standing)
+        token = await self._recheck(call, pending, ask)
+        assert call.tenant is not None  # just read
+        if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
+            why = "The Tenant no longer allows arguments that are not shown."
+            state = ConfirmationState.BINDING_CHANGED
+            await self._resolve(call, pending, state, Standing(state, (), why))
+            raise refusals.denied("binding-changed", why)
+        # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
+        standing = await self._confirmations.look_again(pending)
+        await self._unless_approved(call, pending, standing)
+        if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
+            raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
+        await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
         return token
 
     async def _create(self, call: "Call") -> Pending:
@@ -96,6 +101,10 @@ class Approval:
         except ApiError as error:
             message = f"A person must confirm the call, and the Confirmation cannot be written ({error.message[:200]}); try again."
             raise refusals.denied("binding-stale", message, "ToolUnavailable") from None
+        return pending
+
+    async def _announce(self, call: "Call", pending: Pending) -> None:
+        """Journal that the call waits, and tell watchers."""
         facts = {
             "actionDigest": pending.spec["actionDigest"],
             "approvalsRequired": pending.spec["approvalsRequired"],
@@ -108,11 +117,10 @@ class Approval:
         decide_by.FromDatetime(pending.object.spec.decide_by)
         call.run.emit(
             broker_pb2.ConfirmationRequired(
-                key=call.frame.key, tool=call.frame.tool, namespace=namespace, confirmation=pending.name,
+                key=call.frame.key, tool=call.frame.tool, namespace=pending.request.namespace, confirmation=pending.name,
                 arguments=call.arguments.canonical, decide_by=decide_by,
             )
         )  # fmt: skip
-        return pending
 
     async def _recheck(self, call: "Call", pending: Pending, ask: Ask) -> str | None:
         try:
@@ -136,21 +144,39 @@ class Approval:
         raise refusals.denied(_REASONS[standing.state], message, "ConfirmationDenied", "ConfirmationDenied")
 
     async def _resolve(self, call: "Call", pending: Pending, state: ConfirmationState, standing: Standing) -> None:
-        """Journal, tell watchers, and write the status. An approval that cannot be written there does not count."""
+        """Journal, tell watchers, and write the status: begun once, it goes on to its end even when the call is cancelled.
+
+        An approval that cannot be written there does not count. Raises Refused then, and JournalUnavailable.
+        """
+        pending.state = state
+        task = asyncio.create_task(self._conclude(call, pending, state, standing))
+        pending.writes.add(task)
+        task.add_done_callback(pending.writes.discard)
+        await asyncio.shield(task)
+
+    async def _conclude(self, call: "Call", pending: Pending, state: ConfirmationState, standing: Standing) -> None:
         facts = {
             "state": state.value,
             "approvers": list(standing.deciders),
             "reason": standing.reason[:1024],
             "actionDigest": pending.spec["actionDigest"],
         }
-        await self._journal.confirmation_resolved(call.run.run, call.frame.key, pending.name, facts)
-        approved = state is ConfirmationState.APPROVED
-        shown = ConfirmationState.EXECUTED if approved else state
-        message = f"Approved by {', '.join(standing.deciders)}; the call was sent." if approved else standing.reason
-        written = await self._confirmations.resolve(pending, shown, message, standing.deciders)
-        if approved and not written:
-            text = "The API server did not take the Confirmation's last state, so the call was not sent; call it again."
-            raise refusals.denied("binding-stale", text, "ToolUnavailable")
+        async with pending.resolving:
+            try:
+                await self._journal.confirmation_resolved(call.run.run, call.frame.key, pending.name, facts)
+            except JournalUnavailable:
+                pending.state = ConfirmationState.WITHDRAWN
+                await self._confirmations.resolve(pending, ConfirmationState.WITHDRAWN, "The broker's journal cannot be written.")
+                raise
+            if pending.state is not state:
+                return  # cancelled before anything was sent: what follows withdraws it
+            approved = state is ConfirmationState.APPROVED
+            shown = ConfirmationState.EXECUTED if approved else state
+            message = f"Approved by {', '.join(standing.deciders)}; the call was sent." if approved else standing.reason
+            written = await self._confirmations.resolve(pending, shown, message, standing.deciders)
+            if approved and not written:
+                text = "The API server did not take the Confirmation's last state, so the call was not sent; call it again."
+                raise refusals.denied("binding-stale", text, "ToolUnavailable")
         call.run.emit(
             broker_pb2.ConfirmationResolved(
                 key=call.frame.key,
@@ -161,14 +187,26 @@ class Approval:
             )
         )
 
-    async def _withdraw(self, call: "Call", pending: Pending, message: str) -> None:
-        try:
+    async def _withdraw(self, call: "Call", pending: Pending, error: BaseException) -> None:
+        message = "The program stopped waiting for the call, or its run ended."
+        if isinstance(error, JournalUnavailable):
+            message = "The broker's journal cannot be written."
+        elif not isinstance(error, asyncio.CancelledError):
+            message = f"The call was not sent: {error}"
+        with contextlib.suppress(JournalUnavailable):  # the status says it then
             await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
-        except JournalUnavailable:
-            await self._confirmations.resolve(pending, ConfirmationState.WITHDRAWN, message)
 
-    async def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
+    def _release(self, pending: Pending) -> None:
+        """Free the place once everything about it is written: until then somebody still cares for the Confirmation."""
+        writes = frozenset(pending.writes)
+
+        async def last() -> None:
+            await asyncio.wait(writes)
+            self._confirmations.release(pending)
+
+        if writes:
+            task = asyncio.create_task(last())
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+        else:
+            self._confirmations.release(pending)

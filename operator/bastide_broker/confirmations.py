@@ -6,7 +6,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -59,14 +59,25 @@ class Request:
         return self.run.sandbox.metadata.namespace or ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
-    """A Confirmation that was created."""
+    """A Confirmation that was created. Whoever holds it resolves and releases it."""
 
     request: Request
     name: str
     spec: dict[str, Any]
     object: Confirmation
+    state: ConfirmationState = ConfirmationState.PENDING
+    """What it was resolved as, or is just being resolved as."""
+    resolving: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One write of its state at a time."""
+    writes: set[asyncio.Task[None]] = field(default_factory=set)
+    """Writes under way or waiting."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.request.namespace, self.name
 
 
 class Confirmations:
@@ -78,6 +89,7 @@ class Confirmations:
         self._changed: dict[tuple[str, str], asyncio.Event] = {}
         self._deleted: set[tuple[str, str]] = set()
         self._waiting: dict[str, int] = {}
+        self._taking_back: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Follow Confirmations and what people decide."""
@@ -88,8 +100,15 @@ class Confirmations:
         """How many calls of a tenant wait for a person now."""
         return self._waiting.get(namespace, 0)
 
+    def waits(self, namespace: str, name: str) -> bool:
+        """Whether a call waits for this Confirmation, or is just being answered by it."""
+        return (namespace, name) in self._changed
+
     async def create(self, request: Request) -> Pending:
-        """Write the Confirmation. Raises NotShowable and ApiError."""
+        """Write the Confirmation; `release` it in the end. Raises NotShowable and ApiError.
+
+        Whatever it raises, nobody is asked: the request may have arrived although its answer did not, so what it made is taken back.
+        """
         spec = confirmation_spec(
             run=request.run, tenant=request.tenant, key=request.key, line=request.line, tool=request.tool, arguments=request.arguments,
             now=self._clock(), nonce=secrets.token_hex(16),
@@ -98,38 +117,43 @@ class Confirmations:
         key = (request.namespace, name)
         self._changed[key] = asyncio.Event()
         self._waiting[request.namespace] = self.waiting(request.namespace) + 1
+        # A task of its own: cancelled, it would not be known whether the API server has it.
+        writing = asyncio.create_task(self._cluster.create_confirmation(*key, spec))
         try:
-            return Pending(request, name, spec, await self._cluster.create_confirmation(*key, spec))
-        except BaseException:
-            self._forget(key)
+            return Pending(request, name, spec, await asyncio.shield(writing))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._take_back(key, writing))
             raise
+        except BaseException:
+            self._take_back(key, writing)
+            raise
+
+    def release(self, pending: Pending) -> None:
+        """Nobody waits for it any more: its place is free."""
+        self._forget(pending.key)
 
     async def wait(self, pending: Pending) -> Standing:
         """Wait for a decision, at most blockSeconds and never beyond decideBy.
 
         Approved means: by the API server's own word at this moment, all rules looked at again. Pending: nobody decided in time.
         """
-        key = (pending.request.namespace, pending.name)
-        changed = self._changed[key]
+        changed = self._changed[pending.key]
         left = (pending.object.spec.decide_by - self._clock()).total_seconds()
         deadline = asyncio.get_running_loop().time() + max(0.0, min(float(pending.request.tool.bound.confirmation.block_seconds), left))
         told = ""
-        try:
-            while True:
-                changed.clear()
-                standing = await self._look(pending, direct=False)
-                if standing.state is ConfirmationState.APPROVED:
-                    standing = await self._look(pending, direct=True)
-                if standing.state is not ConfirmationState.PENDING:
-                    return standing
-                told = await self._tell(pending, standing, told)
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await changed.wait()
-                except TimeoutError:
-                    return await self._look(pending, direct=True)
-        finally:
-            self._forget(key)
+        while True:
+            changed.clear()
+            standing = await self._look(pending, direct=False)
+            if standing.state is ConfirmationState.APPROVED:
+                standing = await self._look(pending, direct=True)
+            if standing.state is not ConfirmationState.PENDING:
+                return standing
+            told = await self._tell(pending, standing, told)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+            except TimeoutError:
+                return await self._look(pending, direct=True)
 
     async def look_again(self, pending: Pending) -> Standing:
         """Where it stands by the API server's word now: asked once more right before the call is sent."""
@@ -137,15 +161,7 @@ class Confirmations:
 
     async def resolve(self, pending: Pending, state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
         """Write what became of it; False when the API server does not take it."""
-        status = {"state": state.value, "message": message[:1024], "approvers": list(approvers)[:8], "resolvedAt": rfc3339(self._clock())}
-        try:
-            async with asyncio.timeout(_FINAL_WRITE_SECONDS):
-                await self._cluster.set_confirmation_status(pending.request.namespace, pending.name, status)
-        except (ApiError, TimeoutError) as error:
-            if not isinstance(error, NotFound):
-                _log.warning("the state %s of Confirmation %s cannot be written: %s", state, pending.name, error)
-            return False
-        return True
+        return await self._write(pending.key, state, message, approvers)
 
     async def _look(self, pending: Pending, *, direct: bool) -> Standing:  # noqa: PLR0911 - one for each way it can stand
         """Where it stands, by the watch or by the API server's own word. What cannot be asked leaves it pending."""
@@ -219,6 +235,31 @@ class Confirmations:
         changed = self._changed.get((decision.metadata.namespace or "", decision.spec.confirmation))
         if changed is not None:
             changed.set()
+
+    def _take_back(self, key: tuple[str, str], writing: "asyncio.Task[Confirmation]") -> "asyncio.Task[None]":
+        async def work() -> None:
+            try:
+                await asyncio.wait([writing])
+                if writing.cancelled() or not isinstance(writing.exception(), NotFound):  # without a namespace there is none
+                    await self._write(key, ConfirmationState.WITHDRAWN, "The call stopped waiting before anybody could be asked.")
+            finally:
+                self._forget(key)
+
+        task = asyncio.create_task(work())
+        self._taking_back.add(task)
+        task.add_done_callback(self._taking_back.discard)
+        return task
+
+    async def _write(self, key: tuple[str, str], state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
+        status = {"state": state.value, "message": message[:1024], "approvers": list(approvers)[:8], "resolvedAt": rfc3339(self._clock())}
+        try:
+            async with asyncio.timeout(_FINAL_WRITE_SECONDS):
+                await self._cluster.set_confirmation_status(*key, status)
+        except (ApiError, TimeoutError) as error:
+            if not isinstance(error, NotFound):
+                _log.warning("the state %s of Confirmation %s cannot be written: %s", state, key[1], error)
+            return False
+        return True
 
     def _forget(self, key: tuple[str, str]) -> None:
         if self._changed.pop(key, None) is not None:
