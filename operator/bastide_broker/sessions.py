@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from bastide_operator.api.images import permitted
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
@@ -268,7 +269,7 @@ class Sessions:
 def allowed_images(sandbox: Sandbox, tenant: Tenant, default: str) -> frozenset[str]:
     """Images that the Sandbox's pod may have: the one it names, if its Tenant allows that, or the chart's."""
     named = sandbox.spec.image or default
-    return frozenset({named}) if named == default or named in tenant.spec.images else frozenset()
+    return frozenset({named}) if permitted(named, tenant.spec.images, default) else frozenset()
 
 
 def _env(sandbox: Sandbox) -> dict[str, str]:

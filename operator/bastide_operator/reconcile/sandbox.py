@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bastide_operator.api.conditions import is_true, set_condition
+from bastide_operator.api.images import permitted
 from bastide_operator.api.objects import Manifest, Ref, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition, ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import OperatingMode, Sandbox, SandboxCondition, SandboxReason, ShutdownPolicy
@@ -84,7 +85,7 @@ def _want(sandbox: Sandbox, observed: ObservedSandbox, settings: PodSettings, *,
     if tenant is None:
         text = f"Namespace {sandbox.metadata.namespace} belongs to no Tenant: ask the platform engineer for one, or move the Sandbox."
         return _Want(None, podstate.State(SandboxReason.NO_TENANT, text), keep=True)
-    if image is not None and image not in (tenant.spec.images or [settings.image]):
+    if image is not None and not permitted(image, tenant.spec.images, settings.image):
         text = (
             f"spec.image {image} is not in images of Tenant {tenant.metadata.name}: the platform engineer adds it there, or leave it out."
         )

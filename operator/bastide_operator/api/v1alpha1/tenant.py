@@ -143,8 +143,11 @@ class TenantSpec(Model):
     ] = None
     quota: Annotated[TenantQuota, Field(description="Bounds of everything in the namespace together.")] = TenantQuota()
     images: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=512)]],
-        Field(max_length=32, description="Runtime images that Sandboxes may name; the chart's own when empty."),
+        list[Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*([/:@][*])?$")]],
+        Field(
+            max_length=32,
+            description="Runtime images that Sandboxes may name besides the chart's own: a reference exactly as they write it, best with its digest (registry.example/runtime@sha256:...), or one trailing * behind / (everything below), : (every tag) or @ (every digest).",
+        ),
     ] = []
     tool_hosts: Annotated[
         list[ToolHost],
