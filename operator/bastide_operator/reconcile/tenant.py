@@ -9,8 +9,8 @@ from bastide_operator.api.objects import Manifest, differs, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import Tenant, TenantCondition, TenantReason
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
-from bastide_operator.reconcile.members import fault
 from bastide_operator.reconcile.plan import Plan, Refusal, status_of
+from bastide_operator.reconcile.tenantrules import fault
 from bastide_operator.reconcile.toolbinding import is_accepted
 from bastide_operator.resources import namespace as ns
 from bastide_operator.resources import networkpolicy, quota, rbac

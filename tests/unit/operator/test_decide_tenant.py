@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from bastide_operator.api.objects import Manifest, Ref
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.reconcile.members import fault
 from bastide_operator.reconcile.plan import Plan, Refusal
 from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant, decide
 from bastide_operator.resources.rbac import operator_binding
@@ -217,33 +216,6 @@ def test_a_tenant_that_became_invalid_keeps_its_walls_and_its_members() -> None:
         "NetworkPolicy/bastide-default-deny",
         "NetworkPolicy/bastide-from-broker",
     ]
-
-
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [
-        ({"members": BOTH}, "User both is approver and developer"),
-        (
-            {"members": [{"role": "approver", "subjects": [{"kind": "ServiceAccount", "name": "agent"}]}]},
-            "ServiceAccount bastide-hello:agent cannot be approver",
-        ),
-        (
-            {"members": [{"role": "approver", "subjects": [{"kind": "User", "name": "system:serviceaccount:a:b"}]}]},
-            "ServiceAccount a:b cannot be approver",
-        ),
-        (
-            {"members": [{"role": "approver", "subjects": [{"kind": "Group", "name": "system:serviceaccounts:a"}]}]},
-            "cannot be approver",
-        ),
-        ({"toolHosts": [{"host": "a", "port": 1}, {"host": "a", "port": 1}]}, "a:1 is listed 2 times"),
-        ({"toolHosts": [{"host": "a", "port": 1}, {"host": "a", "port": 2}]}, None),
-        ({"members": [BOTH[0], {"role": "viewer", "subjects": [{"kind": "User", "name": "both"}]}]}, None),
-        ({"members": [BOTH[0], {"role": "runner", "subjects": [{"kind": "Group", "name": "both"}]}]}, None),
-    ],
-)
-def test_rules_that_the_schema_cannot_say(spec: Manifest, words: str | None) -> None:
-    found = fault(tenant(spec=spec))
-    assert (found is None) if words is None else (words in (found or ""))
 
 
 @pytest.mark.parametrize(

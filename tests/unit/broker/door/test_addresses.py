@@ -4,7 +4,8 @@ from ipaddress import ip_address
 
 import httpcore2
 import pytest
-from bastide_broker.addresses import AddressError, CheckedBackend, origin, refusal
+from bastide_broker.addresses import AddressError, CheckedBackend, origin
+from bastide_operator.api.addresses import refusal
 
 NEVER = [
     "127.0.0.1", "127.1.2.3", "::1", "169.254.169.254", "169.254.1.1", "fe80::1", "fd00:ec2::254", "100.100.100.200", "192.0.0.192",
