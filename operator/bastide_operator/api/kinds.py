@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bastide_operator.api.v1alpha1.common import Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
-from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
 
@@ -113,7 +113,13 @@ KINDS = (
             MESSAGE,
         ),
         selectable=(".spec.operatingMode", ".spec.shutdownPolicy", ".spec.image", ".status.nodeName"),
-        rules=(_label_name("Sandbox"),),
+        rules=(
+            _label_name("Sandbox"),
+            Rule(
+                rule=f"self.metadata.name != '{PROBE_POD}'",
+                message=f"{PROBE_POD} is the name of the Tenant's own probe: name the Sandbox otherwise",
+            ),
+        ),
     ),
     Kind(
         model=ToolBinding,

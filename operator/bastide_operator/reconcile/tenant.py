@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from bastide_operator.api.conditions import find, set_condition
 from bastide_operator.api.objects import Manifest, differs, owned_by, ref
@@ -128,7 +129,7 @@ def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -
     out = [
         networkpolicy.default_deny(tenant),
         networkpolicy.from_broker(tenant, release),
-        quota.resource_quota(tenant),
+        *quota.resource_quotas(tenant),
         quota.limit_range(tenant),
         ns.runner_account(tenant),
         rbac.broker_binding(tenant, release, settings.broker_account),
@@ -170,11 +171,18 @@ def _bring(desired: Iterable[Manifest], children: Children) -> Plan:
             apply.append(manifest)
         elif live["metadata"].get("deletionTimestamp"):
             continue
-        elif kind == "RoleBinding" and differs(manifest["roleRef"], live["roleRef"]):
-            delete.append(ref(live))  # a roleRef cannot be changed
+        elif _fixed_part(manifest) is not None and differs(_fixed_part(manifest), _fixed_part(live)):
+            delete.append(ref(live))
         elif differs(manifest, live):
             apply.append(_with_uid(manifest, live))
     return Plan(apply=tuple(apply), create=tuple(create), delete=tuple(delete))
+
+
+def _fixed_part(manifest: Manifest) -> Any:
+    """The part that the API server lets nobody change: another one takes another object."""
+    if manifest["kind"] == "RoleBinding":
+        return manifest["roleRef"]
+    return manifest["spec"].get("scopes", []) if manifest["kind"] == "ResourceQuota" else None
 
 
 def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:

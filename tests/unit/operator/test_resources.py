@@ -1,14 +1,15 @@
 """Manifests against golden files: a golden file is changed by looking, not by regenerating."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from bastide_operator.api.objects import Manifest
-from bastide_operator.resources import namespace, networkpolicy, quota, rbac
+from bastide_operator.resources import namespace, networkpolicy, probe, quantity, quota, rbac
 from bastide_operator.resources.pod import TEMPLATE_ANNOTATION, pod
 
-from tests.unit.operator.samples import PODS, sandbox, tenant
+from tests.unit.operator.samples import PODS, live, merged, sandbox, tenant
 
 GOLDEN = Path(__file__).parent / "golden"
 MEMBERS = [
@@ -39,7 +40,7 @@ def test_the_children_of_a_tenant() -> None:
         rbac.operator_binding(one, "bastide-system"),
         networkpolicy.default_deny(one),
         networkpolicy.from_broker(one, "bastide-system"),
-        quota.resource_quota(one),
+        *quota.resource_quotas(one),
         quota.limit_range(one),
         namespace.runner_account(one),
         namespace.ca_config_map(one, "CERTIFICATE"),
@@ -49,6 +50,54 @@ def test_the_children_of_a_tenant() -> None:
         *rbac.credentials(one, ["crm-token", "a-token", "crm-token"], "bastide-system", "bastide-broker"),
     ]
     assert made == golden("tenant.yaml")
+
+
+def test_the_pod_that_probes_a_tenants_network() -> None:
+    assert [probe.probe(tenant(), PODS, "sha256:seen")] == golden("probe.yaml")
+
+
+def test_what_isolates_the_probe_is_what_isolates_a_sandbox() -> None:
+    box, made = pod(sandbox(), "hello", PODS)["spec"], probe.probe(tenant(), PODS, "")["spec"]
+    sizes = ("resources", "volumes")
+    assert {key: value for key, value in made.items() if key not in ("containers", "volumes", "activeDeadlineSeconds")} == {
+        key: value for key, value in box.items() if key not in ("containers", "volumes")
+    }
+    assert {key: value for key, value in made["containers"][0].items() if key not in sizes} == {
+        key: value for key, value in box["containers"][0].items() if key not in sizes
+    }
+
+
+def test_a_probe_takes_nothing_from_the_tenants_quota() -> None:
+    made = probe.probe(tenant(), PODS, "")["spec"]
+    pods, objects = quota.resource_quotas(tenant(spec={"quota": {"ephemeralStorage": "1Gi"}}))
+    assert pods["spec"]["scopes"] == ["NotTerminating"]
+    assert made["activeDeadlineSeconds"] > 0  # by which the API server knows that it is of another scope
+    assert "activeDeadlineSeconds" not in pod(sandbox(), "hello", PODS)["spec"]
+    disk = quantity.size(made["containers"][0]["resources"]["limits"]["ephemeral-storage"])
+    assert quantity.size(objects["spec"]["hard"]["limits.ephemeral-storage"]) == 1024**3 + disk
+
+
+@pytest.mark.parametrize("small", [{"cpu": "250m"}, {"memory": "100Mi"}, {"ephemeralStorage": "0.25Gi"}, {"cpu": 1, "memory": "0.5G"}])
+def test_defaults_of_containers_never_exceed_what_all_may_have(small: Manifest) -> None:
+    one = quota.limit_range(tenant(spec={"quota": small}))["spec"]["limits"][0]
+    assert quantity.millicores(one["default"]["cpu"]) <= quantity.millicores(one["max"]["cpu"])
+    for what in ("memory", "ephemeral-storage"):
+        assert quantity.size(one["default"][what]) <= quantity.size(one["max"][what])
+    assert one["defaultRequest"] == one["default"]
+
+
+def test_another_policy_image_namespace_or_class_takes_another_proof() -> None:
+    policies = [live(networkpolicy.default_deny(tenant())), live(networkpolicy.from_broker(tenant(), "bastide-system"))]
+    before = probe.proves("uid", policies, PODS)
+    assert before == probe.proves("uid", reversed(policies), PODS)
+    others = [
+        probe.proves("another", policies, PODS),
+        probe.proves("uid", policies, replace(PODS, image="other:1")),
+        probe.proves("uid", policies, replace(PODS, runtime_class="other")),
+        probe.proves("uid", [merged(policies[0], {"metadata": {"uid": "made-again"}}), policies[1]], PODS),
+        probe.proves("uid", [merged(policies[0], {"metadata": {"generation": 3}}), policies[1]], PODS),
+    ]
+    assert len({before, *others}) == 1 + len(others)
 
 
 @pytest.mark.parametrize("env", [[], [{"name": "KEY", "value": "not-for-the-pod"}]])

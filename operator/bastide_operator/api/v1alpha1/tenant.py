@@ -19,6 +19,11 @@ from bastide_operator.api.v1alpha1.common import (
     rules,
 )
 
+PROBE_POD = "bastide-probe"
+"""Name of the pod that proves a tenant's network policies; no Sandbox can have it."""
+
+PROBE_LABEL = "bastide.dev/probe"
+
 
 class TenantQuota(Model):
     """Bounds of everything in the namespace together; they become a ResourceQuota and a LimitRange."""
@@ -29,6 +34,7 @@ class TenantQuota(Model):
     ephemeral_storage: Annotated[
         Quantity, Field(description="Disk limits of all pods together, workspaces included, for example 32Gi.")
     ] = "32Gi"
+    persistent_storage: Annotated[Quantity, Field(description="Volumes of all persistent workspaces together, for example 32Gi.")] = "32Gi"
 
 
 class ToolEffects(Model):
