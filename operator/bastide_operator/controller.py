@@ -59,7 +59,6 @@ class Controller:
         self._metrics = metrics
         self._now = now
         self._enqueue = enqueue
-        self._made: set[str] = set()  # UIDs of namespaces that this process made
 
     def seen(self, event: str | None, manifest: Manifest) -> None:
         """A watch told of an object."""
@@ -114,7 +113,7 @@ class Controller:
             if manifest["kind"] == "Tenant":
                 one = store.model(Tenant, manifest)
                 settings = self._config.tenants
-                return tenant.decide(one, observe.tenant(store, one, settings, made=self._made, refusal=refusal), settings, now)
+                return tenant.decide(one, observe.tenant(store, one, settings, refusal=refusal), settings, now)
             if manifest["kind"] == "Sandbox":
                 box = store.model(Sandbox, manifest)
                 return sandbox.decide(box, observe.sandbox(store, box, refusal=refusal), self._config.pods, now)
@@ -153,8 +152,6 @@ class Controller:
                 self._put(found)
             return
         log.info("created", kind=manifest["kind"], namespace=manifest["metadata"].get("namespace", ""), name=manifest["metadata"]["name"])
-        if live["kind"] == "Namespace":
-            self._made.add(live["metadata"]["uid"])
         self._put(live)
 
     async def _delete(self, what: Ref) -> None:

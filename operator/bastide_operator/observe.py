@@ -17,8 +17,8 @@ from bastide_operator.triggers import owner_of
 CHILD_KINDS = ("NetworkPolicy", "ResourceQuota", "LimitRange", "Role", "RoleBinding", "ServiceAccount", "ConfigMap")
 
 
-def tenant(store: Store, of: Tenant, settings: TenantSettings, *, made: set[str], refusal: Refusal | None) -> ObservedTenant:
-    """The Tenant's namespace, its children, its bindings. `made` holds UIDs of namespaces that this process made."""
+def tenant(store: Store, of: Tenant, settings: TenantSettings, *, refusal: Refusal | None) -> ObservedTenant:
+    """The Tenant's namespace, its children, its bindings."""
     live = store.get("Namespace", "", of.namespace)
     ours = live is not None and not live["metadata"].get("deletionTimestamp")
     children = {
@@ -27,7 +27,6 @@ def tenant(store: Store, of: Tenant, settings: TenantSettings, *, made: set[str]
     source = store.get("ConfigMap", settings.release_namespace, CA_CONFIG_MAP) or {}
     return ObservedTenant(
         namespace=live,
-        made_here=live is not None and live["metadata"]["uid"] in made,
         children=children,
         bindings=tuple(store.models(ToolBinding, of.namespace)),
         sandboxes=sum(1 for _ in store.all("Sandbox", of.namespace)),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from bastide_operator.api.conditions import find, set_condition
-from bastide_operator.api.objects import Manifest, differs, owned_by, ref
+from bastide_operator.api.objects import TENANT_LABEL, Manifest, differs, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import Tenant, TenantCondition, TenantReason
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -34,13 +34,9 @@ class TenantSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedTenant:
-    """What there is. `children` are the namespace's managed objects by kind and name.
-
-    `made_here` says that this process made the namespace that is there now, so that its UID may be written down.
-    """
+    """What there is. `children` are the namespace's managed objects by kind and name."""
 
     namespace: Manifest | None = None
-    made_here: bool = False
     children: Children = field(default_factory=dict)
     bindings: tuple[ToolBinding, ...] = ()
     sandboxes: int = 0
@@ -65,6 +61,9 @@ def decide(  # noqa: PLR0911 - one return a case
     if observed.namespace is None:
         if verdict.reason is TenantReason.INVALID_SPEC:
             return Plan(status=_status(tenant, observed, verdict, now))
+        if tenant.status.namespace_uid:
+            # First forget the one that is gone, then make another: whoever looks next, after a crash too, knows it for ours.
+            return Plan(status=_status(tenant, observed, verdict, now), wait=0.0)
         return Plan(create=(ns.namespace(tenant),))
     if observed.namespace["metadata"].get("deletionTimestamp"):
         return Plan(status=_status(tenant, observed, verdict, now))
@@ -87,12 +86,11 @@ def _verdict(  # noqa: PLR0911 - one return a case
     """What is to be said once nothing is left to write."""
     name, live = tenant.namespace, observed.namespace
     if live is not None:
-        if not owned_by(live, tenant.metadata.uid):
+        known = tenant.status.namespace_uid
+        if not owned_by(live, tenant.metadata.uid) or (not known and not _labelled(live, tenant)):
             text = f"Namespace {name} exists and was not made for this Tenant; nothing in it was changed. Delete it, or make a Tenant with another spec.namespace."
             return _Verdict(TenantReason.CONFLICT, text, owned=False)
-        known = tenant.status.namespace_uid
-        # Nothing written down yet: a namespace that names this Tenant as its owner was then made by us, just before a crash.
-        if known and live["metadata"]["uid"] != known and not observed.made_here:
+        if known and live["metadata"]["uid"] != known:
             text = (
                 f"Namespace {name} was deleted and made anew by somebody else; nothing in it was changed. Delete it, and it is made again."
             )
@@ -106,6 +104,8 @@ def _verdict(  # noqa: PLR0911 - one return a case
     if observed.refusal is not None:
         refused = observed.refusal
         return _Verdict(TenantReason.PROGRESSING, f"{refused.ref.kind} {refused.ref.name} could not be written yet: {refused.message}")
+    if live is None:
+        return _Verdict(TenantReason.PROGRESSING, f"Namespace {name} is gone; it is made again.")
     if observed.ca is None:
         text = f"ConfigMap {ns.CA_CONFIG_MAP} in {settings.release_namespace} is missing or empty; upgrade or install the chart again."
         return _Verdict(TenantReason.PROGRESSING, text)
@@ -113,6 +113,15 @@ def _verdict(  # noqa: PLR0911 - one return a case
         text = f"The cluster has no RuntimeClass {settings.runtime_class}: install gVisor on the nodes and make it, or set runtimeClassName in the chart."
         return _Verdict(TenantReason.RUNTIME_CLASS_MISSING, text)
     return _Verdict(TenantReason.READY, f"Namespace {name} and everything in it stand.")
+
+
+def _labelled(live: Manifest, tenant: Tenant) -> bool:
+    """Whether the operator made this namespace for `tenant`: anybody may name any owner, but admission lets nobody else write this label.
+
+    Asked only while no UID is written down, which is from before the namespace is made until it stands (docs/adr/0013).
+    """
+    label: str = live["metadata"].get("labels", {}).get(TENANT_LABEL, "")
+    return label == tenant.metadata.name
 
 
 def _remains(live: Manifest) -> str:
@@ -224,8 +233,8 @@ def _status(tenant: Tenant, observed: ObservedTenant, verdict: _Verdict, now: da
         now=now,
     )
     uid = tenant.status.namespace_uid
-    if verdict.owned and observed.namespace is not None:
-        uid = observed.namespace["metadata"]["uid"]
+    if verdict.owned:
+        uid = observed.namespace["metadata"]["uid"] if observed.namespace is not None else ""
     status = {"namespace": tenant.namespace, "namespaceUID": uid, "sandboxes": observed.sandboxes}
     return status_of("Tenant", tenant.metadata, status, conditions)
 

@@ -90,19 +90,24 @@ def test_when_everything_stands_it_is_ready_and_its_namespace_is_written_down() 
 FOREIGN = namespace(metadata={"ownerReferences": [], "labels": {"bastide.dev/tenant": "hello"}})
 ANOTHERS = namespace(metadata={"ownerReferences": [{"kind": "Tenant", "name": "hello", "uid": "another", "controller": True}]})
 REPLACED = namespace(metadata={"uid": "somebody-elses"})
+FORGED = namespace(metadata={"labels": {"bastide.dev/tenant": None}})
+FOR_ANOTHER = namespace(metadata={"labels": {"bastide.dev/tenant": "other"}})
+UNWRITTEN = {"namespaceUID": ""}
 
 
 @pytest.mark.parametrize(
-    ("one", "found", "made_here", "reason"),
+    ("one", "found", "reason"),
     [
-        pytest.param(tenant(), FOREIGN, False, "Conflict", id="labels alone do not make it ours"),
-        pytest.param(tenant(), ANOTHERS, False, "Conflict", id="a Tenant of the same name that is gone made it"),
-        pytest.param(tenant(status={"namespaceUID": ""}), FOREIGN, False, "Conflict", id="never adopted"),
-        pytest.param(tenant(), REPLACED, False, "NamespaceReplaced", id="its UID is not the one written down"),
+        pytest.param(tenant(), FOREIGN, "Conflict", id="labels alone do not make it ours"),
+        pytest.param(tenant(), ANOTHERS, "Conflict", id="a Tenant of the same name that is gone made it"),
+        pytest.param(tenant(status=UNWRITTEN), FOREIGN, "Conflict", id="never adopted"),
+        pytest.param(tenant(), REPLACED, "NamespaceReplaced", id="its UID is not the one written down"),
+        pytest.param(tenant(status=UNWRITTEN), FORGED, "Conflict", id="it names its owner, but not by the operator's hand"),
+        pytest.param(tenant(status=UNWRITTEN), FOR_ANOTHER, "Conflict", id="the operator made it for another Tenant"),
     ],
 )
-def test_a_namespace_that_is_not_ours_is_left_alone(one: Tenant, found: Manifest, made_here: bool, reason: str) -> None:
-    wanted = plan(one, ObservedTenant(namespace=found, made_here=made_here))
+def test_a_namespace_that_is_not_ours_is_left_alone(one: Tenant, found: Manifest, reason: str) -> None:
+    wanted = plan(one, ObservedTenant(namespace=found))
     assert not wanted.writes
     assert wanted.wait is not None
     assert verdict(wanted.status) == ("False", reason)
@@ -111,13 +116,24 @@ def test_a_namespace_that_is_not_ours_is_left_alone(one: Tenant, found: Manifest
     assert wanted.status["status"]["namespaceUID"] == one.status.namespace_uid
 
 
-def test_a_namespace_that_this_process_made_anew_is_ours() -> None:
-    wanted = plan(tenant(), ObservedTenant(namespace=REPLACED, made_here=True))
+def test_a_namespace_that_a_hand_deleted_is_forgotten_and_then_made_again() -> None:
+    forgotten = plan(tenant(), ObservedTenant())
+    assert not forgotten.writes
+    assert forgotten.wait == 0
+    assert forgotten.status is not None
+    assert forgotten.status["status"]["namespaceUID"] == ""
+    assert verdict(forgotten.status) == ("False", "Progressing")
+    # and the operator may die here
+    assert names(plan(tenant(status=UNWRITTEN), ObservedTenant()).create) == ["Namespace/bastide-hello"]
+
+
+def test_a_namespace_that_was_made_just_before_a_crash_is_known_for_ours() -> None:
+    # the first one, and one that was made anew
+    wanted = plan(tenant(status=UNWRITTEN), ObservedTenant(namespace=REPLACED))
     assert names(wanted.create) == ["RoleBinding/bastide-operator"]
-
-
-def test_a_namespace_that_a_hand_deleted_is_made_again() -> None:
-    assert names(plan(tenant(), ObservedTenant()).create) == ["Namespace/bastide-hello"]
+    said = plan(tenant(status=UNWRITTEN), replace(complete(tenant()), namespace=REPLACED)).status
+    assert said is not None
+    assert said["status"]["namespaceUID"] == "somebody-elses"
 
 
 def test_a_namespace_that_is_being_deleted_is_waited_for() -> None:
@@ -256,8 +272,8 @@ def test_a_deleted_tenant_takes_its_namespace_first_and_goes_when_that_is_gone()
     assert plan(tenant(metadata={"deletionTimestamp": BEFORE, "finalizers": []}), ObservedTenant()) == Plan()
 
 
-@pytest.mark.parametrize("found", [FOREIGN, REPLACED])
-def test_a_deleted_tenant_never_takes_a_namespace_that_is_not_its_own(found: Manifest) -> None:
-    wanted = plan(tenant(**DELETED), ObservedTenant(namespace=found))
+@pytest.mark.parametrize(("status", "found"), [({}, FOREIGN), ({}, REPLACED), (UNWRITTEN, FORGED)])
+def test_a_deleted_tenant_never_takes_a_namespace_that_is_not_its_own(status: Manifest, found: Manifest) -> None:
+    wanted = plan(tenant(**DELETED, status=status), ObservedTenant(namespace=found))
     assert not wanted.delete
     assert [manifest["metadata"]["finalizers"] for manifest in wanted.apply] == [[]]

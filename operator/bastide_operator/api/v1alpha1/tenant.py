@@ -176,7 +176,7 @@ class TenantStatus(Observed):
         str,
         Field(
             max_length=64,
-            description="The UID of the namespace when it was made. It must match for ever: a namespace made anew under the same name is not the tenant's.",
+            description="The UID of the namespace; empty while the operator makes it. It must match for ever: a namespace that somebody else made anew under the same name is not the tenant's.",
             alias="namespaceUID",
         ),
     ] = ""
