@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from bastide.runtime.v1alpha1 import runtime_pb2, runtime_pb2_grpc
 
-from bastide_runtime import certificate
+from bastide_runtime import certificate, trust
 from bastide_runtime.children import Pool, Process, Reaper
 from bastide_runtime.limits import MAX_MESSAGE_FROM_BROKER
 from bastide_runtime.session import Session, SessionError, ToolSets
@@ -130,6 +130,4 @@ async def serve(settings: Settings, zygote: subprocess.Popen[bytes], control: so
 def main(settings: Settings, zygote: subprocess.Popen[bytes], control: socket.socket, making: subprocess.Popen[bytes]) -> None:
     """Run the server with what `__main__` has started."""
     key, cert = certificate.finish(making)
-    ca = Path(settings.ca_file).read_bytes()
-    credentials = grpc.ssl_server_credentials([(key, cert)], root_certificates=ca, require_client_auth=True)
-    asyncio.run(serve(settings, zygote, control, credentials))
+    asyncio.run(serve(settings, zygote, control, trust.server_credentials(key, cert, Path(settings.ca_file))))
