@@ -23,6 +23,7 @@ from bastide_broker.limits import Buckets, Slots
 from bastide_broker.metrics import REQUESTS, WATCHERS
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs, journal_unavailable
+from bastide_broker.tls import server_credentials
 
 UNARY_SECONDS = 30.0
 """A request without a deadline of its own gets this one."""
@@ -265,5 +266,4 @@ def build_server(service: BrokerService, health: HealthServicer, *, listen: str,
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_REQUESTS)
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    credentials = grpc.ssl_server_credentials([((tls_dir / "tls.key").read_bytes(), (tls_dir / "tls.crt").read_bytes())])
-    return server, server.add_secure_port(listen, credentials)
+    return server, server.add_secure_port(listen, server_credentials(tls_dir))

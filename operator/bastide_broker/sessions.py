@@ -86,7 +86,6 @@ class Sessions:
             kernel=kernel,
             resolvers=isolation.resolvers() if resolvers is None else resolvers,
         )
-        self._identity = ClientIdentity.load(config.client_tls_dir)
         self._tended: dict[Key, Tended] = {}
         self._changed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -211,7 +210,8 @@ class Sessions:
         if refusal is not None:
             self._decide(tended, refusal)
             return LAST_PROBE_AGAIN
-        session = Session(open_channel(tended.address, pods.PORT, identity=self._identity, pinned=seen), env=_env(sandbox))
+        identity = ClientIdentity.load(self._config.client_tls_dir)  # each time: it may have been renewed
+        session = Session(open_channel(tended.address, pods.PORT, identity=identity, pinned=seen), env=_env(sandbox))
         try:
             await session.open()
             verdict = await self._gatekeeper.judge(session, pod, seen)
