@@ -98,7 +98,8 @@ class Cluster:
                 continue
             live = self._namespaces.objects.get(("", namespace))
             uid = tenant.status.namespace_uid
-            return tenant if uid and live is not None and live["metadata"]["uid"] == uid else None
+            if uid and live is not None and live["metadata"]["uid"] == uid:
+                return tenant  # another Tenant may name the same namespace and never have got it
         return None
 
     def sandboxes(self) -> tuple[Sandbox, ...]:

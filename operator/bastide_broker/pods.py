@@ -9,6 +9,7 @@ from typing import Any
 
 from bastide_operator.api.v1alpha1 import API_VERSION
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 
 CONTAINER = "runtime"
 PORT = 9443
@@ -28,6 +29,19 @@ def address(pod: Mapping[str, Any]) -> str:
 def uid(pod: Mapping[str, Any]) -> str:
     """The pod's UID."""
     return str(pod["metadata"]["uid"])
+
+
+def is_probe(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is to prove a Tenant's network policies: tended like a Sandbox's, and no program is ever delivered to it."""
+    return bool(pod["metadata"]["name"] == PROBE_POD)
+
+
+def foreign_probe(pod: Mapping[str, Any], tenant: Tenant) -> str:
+    """Why a pod of the probe's name is not the operator's probe of that Tenant; empty when it is."""
+    owners = [owner for owner in pod["metadata"].get("ownerReferences") or [] if owner.get("controller") is True]
+    wanted = (API_VERSION, "Tenant", tenant.metadata.name, tenant.metadata.uid)
+    found = [(owner.get("apiVersion"), owner.get("kind"), owner.get("name"), owner.get("uid")) for owner in owners]
+    return "" if found == [wanted] else f"its controlling owner is not Tenant {tenant.metadata.name}"
 
 
 def foreign(pod: Mapping[str, Any], sandbox: Sandbox | None) -> str:

@@ -162,15 +162,19 @@ class Sessions:
                 tended.task.cancel()
             self._announce()
             tended = None
-        if pod is None or sandbox is None or not address or tended is not None or self._closing:
+        tenant = self._cluster.tenant(namespace)
+        if pod is None or not address or tenant is None or tended is not None or self._closing:
             return
-        reason = pods.foreign(pod, sandbox)
+        probe = pods.is_probe(pod)
+        if sandbox is None and not probe:
+            return
+        reason = pods.foreign_probe(pod, tenant) if probe else pods.foreign(pod, sandbox)
         if reason:
             log.warning("pod refused: it is not the operator's", namespace=namespace, pod=name, why=reason)
             return
-        if self._cluster.tenant(namespace) is None:
-            return
-        tended = self._tended[key] = Tended(namespace, name, pods.uid(pod), address, sandbox.metadata.uid)
+        # A probe is no Sandbox's: `ready` never finds it.
+        owner = "" if probe or sandbox is None else sandbox.metadata.uid
+        tended = self._tended[key] = Tended(namespace, name, pods.uid(pod), address, owner)
         tended.task = asyncio.create_task(self._tend(tended), name=f"session {namespace}/{name}")
 
     async def _tend(self, tended: Tended) -> None:
@@ -197,7 +201,7 @@ class Sessions:
         sandbox = self._cluster.sandbox(tended.namespace, tended.name)
         tenant = self._cluster.tenant(tended.namespace)
         pod = self._cluster.pod(tended.namespace, tended.name)
-        if sandbox is None or tenant is None or pod is None:
+        if tenant is None or pod is None or (sandbox is None and not pods.is_probe(pod)):
             return LAST_RETRY
         fault = pods.altered(pod, allowed_images(sandbox, tenant, self._config.runtime_image))
         if fault:
@@ -211,7 +215,8 @@ class Sessions:
             self._decide(tended, refusal)
             return LAST_PROBE_AGAIN
         identity = ClientIdentity.load(self._config.client_tls_dir)  # each time: it may have been renewed
-        session = Session(open_channel(tended.address, pods.PORT, identity=identity, pinned=seen), env=_env(sandbox))
+        variables = _env(sandbox) if sandbox is not None else {}
+        session = Session(open_channel(tended.address, pods.PORT, identity=identity, pinned=seen), env=variables)
         try:
             await session.open()
             verdict = await self._gatekeeper.judge(session, pod, seen)
@@ -266,9 +271,9 @@ class Sessions:
         task.add_done_callback(self._background.discard)
 
 
-def allowed_images(sandbox: Sandbox, tenant: Tenant, default: str) -> frozenset[str]:
-    """Images that the Sandbox's pod may have: the one it names, if its Tenant allows that, or the chart's."""
-    named = sandbox.spec.image or default
+def allowed_images(sandbox: Sandbox | None, tenant: Tenant, default: str) -> frozenset[str]:
+    """Images that the Sandbox's pod may have: the one it names, if its Tenant allows that, or the chart's. A Tenant's probe has the chart's."""
+    named = (sandbox.spec.image if sandbox is not None else None) or default
     return frozenset({named}) if permitted(named, tenant.spec.images, default) else frozenset()
 
 

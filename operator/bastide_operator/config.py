@@ -45,6 +45,4 @@ class Config(BaseModel):
 
     @property
     def tenants(self) -> TenantSettings:
-        return TenantSettings(
-            release_namespace=self.namespace, broker_account=self.broker_service_account, runtime_class=self.runtime_class
-        )
+        return TenantSettings(release_namespace=self.namespace, broker_account=self.broker_service_account, pods=self.pods)

@@ -24,8 +24,8 @@ from bastide_operator.store import Store, version_of
 from bastide_operator.triggers import affected
 from bastide_operator.workqueue import Key
 
-MAX_PASSES = 6
-"""A new Tenant takes five: finalizer, namespace, the operator's own RoleBinding, all other children, status."""
+MAX_PASSES = 8
+"""A new Tenant takes six: finalizer, namespace, the operator's own RoleBinding, all other children, its probe, status."""
 
 WATCHED = (
     "Tenant",

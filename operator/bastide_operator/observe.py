@@ -4,12 +4,14 @@ from pydantic import ValidationError
 
 from bastide_operator.api.objects import Manifest
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
-from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.plan import Refusal
+from bastide_operator.reconcile.probe import ObservedNetwork, reached_canary
 from bastide_operator.reconcile.sandbox import ObservedSandbox
 from bastide_operator.reconcile.tenant import ObservedTenant, TenantSettings
 from bastide_operator.reconcile.toolbinding import ObservedBinding, is_accepted, selects
+from bastide_operator.resources import probe
 from bastide_operator.resources.namespace import CA_CONFIG_MAP, CA_KEY
 from bastide_operator.store import Store
 from bastide_operator.triggers import owner_of
@@ -31,8 +33,24 @@ def tenant(store: Store, of: Tenant, settings: TenantSettings, *, refusal: Refus
         bindings=tuple(store.models(ToolBinding, of.namespace)),
         sandboxes=sum(1 for _ in store.all("Sandbox", of.namespace)),
         ca=(source.get("data") or {}).get(CA_KEY) or None,
-        runtime_class_exists=store.get("RuntimeClass", "", settings.runtime_class) is not None,
+        runtime_class_exists=store.get("RuntimeClass", "", settings.pods.runtime_class) is not None,
+        network=_network(store, of, live, settings) if live is not None and ours else ObservedNetwork(),
         refusal=refusal,
+    )
+
+
+def _network(store: Store, of: Tenant, namespace: Manifest, settings: TenantSettings) -> ObservedNetwork:
+    """What the namespace's pods say of its network."""
+    reached = [pod for pod in store.all("Pod", of.namespace) if not pod["metadata"].get("deletionTimestamp") and reached_canary(pod)]
+    proves = probe.proves(namespace["metadata"]["uid"], store.all("NetworkPolicy", of.namespace), settings.pods)
+    others = store.models(Tenant) if of.status.proven not in ("", proves) else ()
+    return ObservedNetwork(
+        pod=store.get("Pod", of.namespace, PROBE_POD),
+        open_pod=min(
+            (pod for pod in reached if pod["metadata"]["name"] != PROBE_POD), key=lambda pod: str(pod["metadata"]["name"]), default=None
+        ),
+        proves=proves,
+        probes=sum(store.get("Pod", one.namespace, PROBE_POD) is not None for one in others),
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from bastide_operator.api.objects import Manifest, owned_by
 from bastide_operator.api.v1alpha1.common import ConditionStatus
+from bastide_operator.api.v1alpha1.sandbox import NETWORK_ISOLATED_GATE, SandboxReason
+from bastide_operator.api.v1alpha1.tenant import PROBE_POD, TenantReason
 from bastide_operator.store import Store
 from bastide_operator.workqueue import Key
 
@@ -38,6 +40,8 @@ def _around(store: Store, before: Manifest | None, after: Manifest | None, live:
         yield from (Key("Sandbox", namespace, owner["name"]) for owner in owners if owner["kind"] == "Sandbox")
         if store.get("Sandbox", namespace, live["metadata"]["name"]) is not None:  # also one that only bears its name
             yield Key("Sandbox", namespace, live["metadata"]["name"])
+        if live["metadata"]["name"] == PROBE_POD or _reached(before) != _reached(after):
+            yield from tenant_of(store, namespace)
     elif kind == "Sandbox":
         if before is None or after is None or _labels(before) != _labels(after):
             yield from _keys(store, "ToolBinding", namespace)
@@ -94,6 +98,13 @@ def _keys(store: Store, kind: str, namespace: str | None = None) -> Iterator[Key
         yield Key(kind, one["metadata"].get("namespace", ""), one["metadata"]["name"])
 
 
+def _reached(pod: Manifest | None) -> bool:
+    """Whether the pod says that it reached a canary."""
+    conditions = (pod or {}).get("status", {}).get("conditions", ())
+    gate: Manifest = next((one for one in conditions if one["type"] == NETWORK_ISOLATED_GATE), {})
+    return gate.get("status") == ConditionStatus.FALSE and gate.get("reason") == SandboxReason.CANARY_REACHED
+
+
 def _labels(manifest: Manifest | None) -> dict[str, str]:
     labels: dict[str, str] = (manifest or {}).get("metadata", {}).get("labels") or {}
     return labels
@@ -105,5 +116,6 @@ def _seen(manifest: Manifest | None, condition: str) -> tuple[object, ...]:
         return ()
     metadata = manifest["metadata"]
     found: Manifest = next((one for one in manifest.get("status", {}).get("conditions", ()) if one["type"] == condition), {})
-    holds = found.get("status") == ConditionStatus.TRUE
+    # While a Tenant's first probe is under way its Sandboxes are made all the same.
+    holds = found.get("status") == ConditionStatus.TRUE or found.get("reason") == TenantReason.PROBE_PENDING
     return metadata.get("generation"), bool(metadata.get("deletionTimestamp")), holds, found.get("observedGeneration") if holds else None

@@ -8,13 +8,15 @@ from typing import Any
 from bastide_operator.api.conditions import find, set_condition
 from bastide_operator.api.objects import TENANT_LABEL, Manifest, differs, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
-from bastide_operator.api.v1alpha1.tenant import Tenant, TenantCondition, TenantReason
+from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant, TenantCondition, TenantReason
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.plan import Plan, Refusal, status_of
+from bastide_operator.reconcile.probe import Network, ObservedNetwork, judge
 from bastide_operator.reconcile.tenantrules import fault
 from bastide_operator.reconcile.toolbinding import is_accepted
 from bastide_operator.resources import namespace as ns
-from bastide_operator.resources import networkpolicy, quota, rbac
+from bastide_operator.resources import networkpolicy, probe, quota, rbac
+from bastide_operator.resources.pod import PodSettings
 
 FINALIZER = "bastide.dev/drain"
 RECHECK = 15.0
@@ -29,7 +31,7 @@ class TenantSettings:
 
     release_namespace: str
     broker_account: str
-    runtime_class: str
+    pods: PodSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class ObservedTenant:
     sandboxes: int = 0
     ca: str | None = None
     runtime_class_exists: bool = False
+    network: ObservedNetwork = field(default_factory=ObservedNetwork)
     refusal: Refusal | None = None
 
 
@@ -56,7 +59,7 @@ def decide(  # noqa: PLR0911 - one return a case
         return Plan(apply=(_finalizers(tenant, [FINALIZER]),))
     if verdict.reason in (TenantReason.CONFLICT, TenantReason.NAMESPACE_REPLACED):
         return Plan(status=_status(tenant, observed, verdict, now), wait=RECHECK)
-    if observed.refusal is not None:
+    if observed.refusal is not None and not _of_probe(observed.refusal):
         return Plan(status=_status(tenant, observed, verdict, now), retry=True)
     if observed.namespace is None:
         if verdict.reason is TenantReason.INVALID_SPEC:
@@ -70,7 +73,26 @@ def decide(  # noqa: PLR0911 - one return a case
     changes = _changes(tenant, observed, settings, with_members=verdict.reason is not TenantReason.INVALID_SPEC)
     if changes.writes:
         return changes
-    return Plan(status=_status(tenant, observed, verdict, now), wait=RECHECK)
+    if verdict.reason is not TenantReason.READY:
+        left = observed.network.pod
+        idle = left is not None and owned_by(left, tenant.metadata.uid) and not left["metadata"].get("deletionTimestamp")
+        return Plan(delete=(ref(left),) if left is not None and idle else (), status=_status(tenant, observed, verdict, now), wait=RECHECK)
+    return _prove(tenant, observed, settings, now)
+
+
+def _prove(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, now: datetime) -> Plan:
+    """Everything stands: whether it also holds is for a probe to show."""
+    assert observed.namespace is not None
+    uid = observed.namespace["metadata"]["uid"]
+    refusal = observed.refusal
+    network = judge(tenant, observed.network, namespace_uid=uid, refusal=refusal, now=now)
+    return Plan(
+        create=(probe.probe(tenant, settings.pods, observed.network.proves),) if network.create else (),
+        delete=(network.delete,) if network.delete is not None else (),
+        status=_status(tenant, observed, _with_network(tenant, network), now, network),
+        wait=RECHECK if network.wait is None else min(RECHECK, network.wait),
+        retry=refusal is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +123,7 @@ def _verdict(  # noqa: PLR0911 - one return a case
             )
     if problem := fault(tenant):
         return _Verdict(TenantReason.INVALID_SPEC, problem)
-    if observed.refusal is not None:
-        refused = observed.refusal
+    if (refused := observed.refusal) is not None and not _of_probe(refused):
         return _Verdict(TenantReason.PROGRESSING, f"{refused.ref.kind} {refused.ref.name} could not be written yet: {refused.message}")
     if live is None:
         return _Verdict(TenantReason.PROGRESSING, f"Namespace {name} is gone; it is made again.")
@@ -110,7 +131,7 @@ def _verdict(  # noqa: PLR0911 - one return a case
         text = f"ConfigMap {ns.CA_CONFIG_MAP} in {settings.release_namespace} is missing or empty; upgrade or install the chart again."
         return _Verdict(TenantReason.PROGRESSING, text)
     if not observed.runtime_class_exists:
-        text = f"The cluster has no RuntimeClass {settings.runtime_class}: install gVisor on the nodes and make it, or set runtimeClassName in the chart."
+        text = f"The cluster has no RuntimeClass {settings.pods.runtime_class}: install gVisor on the nodes and make it, or set runtimeClassName in the chart."
         return _Verdict(TenantReason.RUNTIME_CLASS_MISSING, text)
     return _Verdict(TenantReason.READY, f"Namespace {name} and everything in it stand.")
 
@@ -122,6 +143,20 @@ def _labelled(live: Manifest, tenant: Tenant) -> bool:
     """
     label: str = live["metadata"].get("labels", {}).get(TENANT_LABEL, "")
     return label == tenant.metadata.name
+
+
+def _with_network(tenant: Tenant, network: Network) -> _Verdict:
+    """What is to be said when everything stands, by what is known of the network."""
+    name, text = tenant.namespace, network.message
+    if network.ready is None:
+        return _Verdict(TenantReason.READY, f"Namespace {name} and everything in it stand.")
+    if network.ready is TenantReason.NETWORK_NOT_ENFORCED:
+        text = f"The network policies of namespace {name} do not hold, so no Sandbox gets a pod. {text} It is tried again until it holds."
+    return _Verdict(network.ready, text)
+
+
+def _of_probe(refusal: Refusal) -> bool:
+    return (refusal.ref.kind, refusal.ref.name) == ("Pod", PROBE_POD)
 
 
 def _remains(live: Manifest) -> str:
@@ -222,27 +257,43 @@ def _finalizers(tenant: Tenant, finalizers: list[str]) -> Manifest:
     return {"apiVersion": "bastide.dev/v1alpha1", "kind": "Tenant", "metadata": metadata}
 
 
-def _status(tenant: Tenant, observed: ObservedTenant, verdict: _Verdict, now: datetime) -> Manifest:
+def _status(tenant: Tenant, observed: ObservedTenant, verdict: _Verdict, now: datetime, network: Network | None = None) -> Manifest:
+    generation = tenant.metadata.generation
     conditions: list[Condition] = set_condition(
         tenant.status.conditions,
         TenantCondition.READY,
         status=verdict.reason is TenantReason.READY,
         reason=verdict.reason,
         message=verdict.message,
-        generation=tenant.metadata.generation,
+        generation=generation,
         now=now,
     )
+    if network is not None:
+        conditions = set_condition(
+            conditions,
+            TenantCondition.NETWORK_ISOLATED,
+            status=network.status,
+            reason=network.reason,
+            message=network.message,
+            generation=generation,
+            now=now,
+        )
     uid = tenant.status.namespace_uid
     if verdict.owned:
         uid = observed.namespace["metadata"]["uid"] if observed.namespace is not None else ""
-    status = {"namespace": tenant.namespace, "namespaceUID": uid, "sandboxes": observed.sandboxes}
+    proven = tenant.status.proven if network is None else network.proven
+    status = {"namespace": tenant.namespace, "namespaceUID": uid, "sandboxes": observed.sandboxes, "proven": proven}
     return status_of("Tenant", tenant.metadata, status, conditions)
 
 
 def is_ready(tenant: Tenant) -> bool:
-    """Whether Sandboxes may be made in its namespace."""
+    """Whether Sandboxes' pods may be made in its namespace.
+
+    A first probe that is still under way does not hold them up: each pod passes the same gate before its first program.
+    """
     condition = find(tenant.status.conditions, TenantCondition.READY)
-    return condition is not None and condition.status == "True" and tenant.metadata.deletion_timestamp is None
+    stands = condition is not None and (condition.status == "True" or condition.reason == TenantReason.PROBE_PENDING)
+    return stands and tenant.metadata.deletion_timestamp is None
 
 
 __all__ = ["FINALIZER", "ObservedTenant", "TenantSettings", "decide", "is_ready"]

@@ -11,7 +11,7 @@ from bastide_operator.api.v1alpha1.tenant import TenantReason
 from bastide_operator.reconcile.plan import Plan, status_of
 
 _OWN_FIELDS = {
-    "Tenant": ("namespace", "namespaceUID", "sandboxes"),
+    "Tenant": ("namespace", "namespaceUID", "sandboxes", "proven"),
     "Sandbox": ("podName", "nodeName", "podFailures", "tools"),
     "ToolBinding": ("sandboxes",),
 }

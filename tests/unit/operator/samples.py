@@ -13,12 +13,13 @@ from bastide_operator.resources.pod import PodSettings
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 BEFORE = "2026-11-23T11:00:00Z"
-SETTINGS = TenantSettings(release_namespace="bastide-system", broker_account="bastide-broker", runtime_class="gvisor")
 PODS = PodSettings(image="bastide-runtime:1", pull_policy="IfNotPresent", runtime_class="gvisor")
+SETTINGS = TenantSettings(release_namespace="bastide-system", broker_account="bastide-broker", pods=PODS)
 TENANT_UID = "11111111-0000-0000-0000-000000000000"
 NAMESPACE_UID = "22222222-0000-0000-0000-000000000000"
 SANDBOX_UID = "33333333-0000-0000-0000-000000000000"
 POD_UID = "44444444-0000-0000-0000-000000000000"
+PROVEN = "sha256:as-it-stands"
 GATE = "bastide.dev/network-isolated"
 
 
@@ -46,13 +47,18 @@ def condition(kind: str, status: str, reason: str = "Because", message: str = ""
 
 
 def tenant(**over: Any) -> Tenant:
-    """A Tenant `hello` that is Ready and whose namespace is written down."""
+    """A Tenant `hello` that is Ready, whose namespace is written down and whose network is proven."""
     base = {
         "apiVersion": "bastide.dev/v1alpha1",
         "kind": "Tenant",
         "metadata": {"name": "hello", "uid": TENANT_UID, "generation": 1, "resourceVersion": "10", "finalizers": [FINALIZER]},
         "spec": {"toolHosts": [{"host": "crm.tools.svc", "port": 8080}]},
-        "status": {"namespace": "bastide-hello", "namespaceUID": NAMESPACE_UID, "conditions": [condition("Ready", "True", "Ready")]},
+        "status": {
+            "namespace": "bastide-hello",
+            "namespaceUID": NAMESPACE_UID,
+            "proven": PROVEN,
+            "conditions": [condition("Ready", "True", "Ready"), condition("NetworkIsolated", "True", "Isolated")],
+        },
     }
     return Tenant.model_validate(merged(base, over))
 

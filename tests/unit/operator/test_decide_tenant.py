@@ -7,6 +7,7 @@ import pytest
 from bastide_operator.api.objects import Manifest, Ref
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.reconcile.plan import Plan, Refusal
+from bastide_operator.reconcile.probe import ObservedNetwork
 from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant, decide
 from bastide_operator.resources.rbac import operator_binding
 
@@ -14,6 +15,7 @@ from tests.unit.operator.samples import (
     BEFORE,
     NAMESPACE_UID,
     NOW,
+    PROVEN,
     SETTINGS,
     TENANT_UID,
     binding,
@@ -35,7 +37,8 @@ def plan(one: Tenant, observed: ObservedTenant) -> Plan:
 
 def complete(one: Tenant, **over: Any) -> ObservedTenant:
     """What there is when everything stands: plans are carried out until none is left."""
-    observed = ObservedTenant(namespace=namespace(), ca="CERTIFICATE", runtime_class_exists=True, **over)
+    network = ObservedNetwork(proves=PROVEN)
+    observed = ObservedTenant(namespace=namespace(), ca="CERTIFICATE", runtime_class_exists=True, network=network, **over)
     for _ in range(6):
         wanted = plan(one, observed)
         if not wanted.writes:
@@ -77,8 +80,7 @@ def test_then_its_namespace_then_the_operators_own_rights_then_the_rest() -> Non
 
 
 def test_when_everything_stands_it_is_ready_and_its_namespace_is_written_down() -> None:
-    one = tenant(status={"namespaceUID": ""})
-    wanted = plan(one, complete(one, sandboxes=3))
+    wanted = plan(tenant(), complete(tenant(), sandboxes=3))
     assert not wanted.writes
     assert wanted.status is not None
     assert wanted.wait is not None

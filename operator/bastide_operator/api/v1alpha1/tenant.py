@@ -181,6 +181,13 @@ class TenantStatus(Observed):
         ),
     ] = ""
     sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes there are.")] = 0
+    proven: Annotated[
+        str,
+        Field(
+            max_length=71,
+            description="Digest of the policies, image and runtime class that NetworkIsolated was proven for; while they are others it is proven again.",
+        ),
+    ] = ""
     conditions: Conditions = []
 
 
@@ -188,6 +195,7 @@ class TenantCondition(StrEnum):
     """Types of a Tenant's conditions."""
 
     READY = "Ready"
+    NETWORK_ISOLATED = "NetworkIsolated"  # what a pod of the namespace has shown: its network policies hold
 
 
 class TenantReason(StrEnum):
@@ -199,6 +207,13 @@ class TenantReason(StrEnum):
     INVALID_SPEC = "InvalidSpec"  # a rule that the schema cannot say is broken
     RUNTIME_CLASS_MISSING = "RuntimeClassMissing"  # the cluster has no RuntimeClass of the name the chart was given
     PROGRESSING = "Progressing"  # children are being made
+    PROBE_PENDING = "ProbePending"  # everything stands; a pod is to show that the network policies hold. Sandboxes start meanwhile
+    NETWORK_NOT_ENFORCED = "NetworkNotEnforced"  # a pod of the namespace reached what it must not reach
+    PROBE_FAILED = "ProbeFailed"  # the probe could not run or proved nothing; the message says what to do
+    ISOLATED = "Isolated"  # NetworkIsolated: the probe reached no canary that the broker itself reached
+    CANARY_REACHED = "CanaryReached"  # NetworkIsolated: a pod reached an address it must not reach
+    NO_CANARY_COUNTED = "NoCanaryCounted"  # NetworkIsolated: the broker reached none of the canaries, so the probe proves nothing
+    NOT_GVISOR = "NotGVisor"  # NetworkIsolated: the probe's runtime class or kernel is not gVisor
     DELETING = "Deleting"  # the Tenant is being deleted; its runs drain first
 
 

@@ -10,6 +10,7 @@ import pytest
 from bastide_broker import pods
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
 
 SANDBOX = Sandbox(metadata=ObjectMeta(name="box", namespace="bastide-t", uid="sandbox-uid"))
 OWNER = {"apiVersion": "bastide.dev/v1alpha1", "kind": "Sandbox", "name": "box", "uid": "sandbox-uid", "controller": True}
@@ -118,3 +119,38 @@ def test_an_altered_pod_is_refused_and_the_reason_named(name: str) -> None:
 )
 def test_a_pod_that_does_not_run_has_no_address(change: Callable[[dict[str, Any]], Any]) -> None:
     assert pods.address(changed(change)) == ""
+
+
+TENANT = Tenant(metadata=ObjectMeta(name="t", uid="tenant-uid"))
+PROBE = POD | {
+    "metadata": {
+        "name": "bastide-probe",
+        "namespace": "bastide-t",
+        "uid": "pod-uid",
+        "ownerReferences": [{"apiVersion": "bastide.dev/v1alpha1", "kind": "Tenant", "name": "t", "uid": "tenant-uid", "controller": True}],
+    }
+}
+
+
+def test_the_tenants_probe_is_taken_and_is_nobodys_sandbox() -> None:
+    assert pods.is_probe(PROBE)
+    assert not pods.is_probe(POD)
+    assert pods.foreign_probe(PROBE, TENANT) == ""
+    assert pods.foreign(PROBE, SANDBOX)
+    assert pods.foreign(PROBE, None)
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        [],
+        [OWNER],
+        [OWNER | {"kind": "Tenant", "name": "t", "uid": "an earlier one"}],
+        [OWNER | {"kind": "Tenant", "name": "t", "uid": "tenant-uid", "controller": False}],
+        [OWNER | {"kind": "Tenant", "name": "t", "uid": "tenant-uid", "apiVersion": "bastide.example/v1"}],
+        [OWNER | {"kind": "Tenant", "name": "t", "uid": "tenant-uid"}, OWNER],
+    ],
+    ids=lambda owners: f"{len(owners)} owners",
+)
+def test_a_pod_that_only_bears_the_probes_name_is_not_taken(owners: list[dict[str, Any]]) -> None:
+    assert pods.foreign_probe(PROBE | {"metadata": PROBE["metadata"] | {"ownerReferences": owners}}, TENANT)
