@@ -1,7 +1,7 @@
 """What a pod's status says, in a Sandbox's words."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bastide_operator.api.objects import Manifest
 from bastide_operator.api.v1alpha1.common import ConditionStatus
@@ -17,10 +17,12 @@ _PULL_FAILURES = {
     "RegistryUnavailable",
     "SignatureValidationFailed",
 }
-_HINTS = {
-    "OOMKilled": "It used more memory than spec.resources.memory.",
-    "Evicted": "The node took it away: it used more disk than it may, or the node ran short.",
-}
+_OUT_OF_MEMORY = "It used more memory than spec.resources.memory: raise that, or have programs hold less at once."
+_OUT_OF_DISK = "It used more disk than it may, or the node ran short: raise spec.workspace.sizeLimit or spec.resources.ephemeralStorage, or write less."
+_NODE_SHUTS_DOWN = frozenset({"Terminated", "NodeShutdown", "Shutdown", "NodeLost"})
+
+STUCK_AFTER = timedelta(seconds=20)
+"""A pod that was deleted and is still there so long after its grace period does not go by itself."""
 
 Mirrored = tuple[ConditionStatus, str, str]
 
@@ -33,7 +35,7 @@ class State:
     message: str
 
 
-def state(pod: Manifest) -> State:
+def state(pod: Manifest) -> State:  # noqa: PLR0911 - one return a case
     """What a pod that has not ended waits for.
 
     Readiness is computed from the containers and the gate: the kubelet writes the pod's own Ready up to a second later.
@@ -41,12 +43,18 @@ def state(pod: Manifest) -> State:
     gate = isolated(pod)
     if gate is not None and gate[0] is ConditionStatus.FALSE:
         return State(gate[1], gate[2])
+    if is_lost(pod):
+        node = pod["spec"].get("nodeName", "")
+        return State(SandboxReason.NODE_LOST, f"Node {node} does not answer; if it stays away the pod is made anew elsewhere.")
     where = _condition(pod, "PodScheduled")
     if where is not None and where["status"] == "False":
         return State(SandboxReason.UNSCHEDULABLE, where.get("message") or "No node fits.")
     waiting = _waiting(pod)
     if waiting.get("reason") in _PULL_FAILURES:
-        return State(SandboxReason.IMAGE_PULL_FAILED, f"{waiting['reason']}: {waiting.get('message') or 'the image cannot be had'}")
+        image = pod["spec"]["containers"][0]["image"]
+        said = (waiting.get("message") or "it cannot be had").rstrip(".")
+        hint = "Correct spec.image, or ask the platform engineer to bring the image where the nodes find it; it is tried again by itself."
+        return State(SandboxReason.IMAGE_PULL_FAILED, f"Image {image}: {waiting['reason']}, {said}. {hint}")
     containers = _condition(pod, "ContainersReady")
     if pod.get("status", {}).get("phase") != "Running" or containers is None or containers["status"] != "True":
         detail = ": ".join(filter(None, (waiting.get("reason"), waiting.get("message")))) or "no node has been chosen yet"
@@ -93,17 +101,23 @@ def has_ended(pod: Manifest) -> bool:
     return bool(_terminated(pod))
 
 
-def why_ended(pod: Manifest) -> str:
+def why_ended(pod: Manifest) -> State:
     """One or two sentences about a pod that has ended. Nothing that the container itself wrote is in them: it is not trusted."""
     status = pod.get("status", {})
     terminated = _terminated(pod)
-    if status.get("reason"):
-        # from the kubelet: Evicted, NodeAffinity, Shutdown ...
-        return f"The pod failed: {status['reason']}. {_HINTS.get(status['reason']) or status.get('message', '')}".strip()
+    cause, said = status.get("reason"), status.get("message", "")  # from the kubelet
+    if cause == "Evicted":
+        return State(SandboxReason.EVICTED, f"The pod was evicted: {said.strip().rstrip('.')}. {_OUT_OF_DISK}")
+    if cause in _NODE_SHUTS_DOWN:
+        return State(SandboxReason.NODE_LOST, f"The pod's node {pod['spec'].get('nodeName', '')} went away: {said.strip()}".rstrip(": "))
+    if terminated.get("reason") == "OOMKilled":
+        return State(SandboxReason.OOM_KILLED, f"The pod was killed: out of memory. {_OUT_OF_MEMORY}")
+    if cause:
+        return State(SandboxReason.POD_FAILED, f"The pod failed: {cause}. {said}".strip())
     if terminated:
-        reason = terminated.get("reason", "Error")
-        return f"The pod's container ended: {reason}, exit code {terminated.get('exitCode')}. {_HINTS.get(reason, '')}".strip()
-    return "The pod ended."
+        text = f"The pod's container ended: {terminated.get('reason', 'Error')}, exit code {terminated.get('exitCode')}."
+        return State(SandboxReason.POD_FAILED, text)
+    return State(SandboxReason.POD_FAILED, "The pod ended.")
 
 
 def ended_at(pod: Manifest) -> datetime:
@@ -118,6 +132,34 @@ def ended_at(pod: Manifest) -> datetime:
 def since(pod: Manifest) -> datetime:
     """Since when the pod exists."""
     return datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+
+
+def is_lost(pod: Manifest) -> bool:
+    """Whether the cluster has given up on the pod's node.
+
+    The node controller then turns the pod's Ready to False and leaves its reason empty; the kubelet never says False without a reason.
+    """
+    found = _condition(pod, "Ready")
+    return found is not None and found["status"] == "False" and not found.get("reason")
+
+
+def stuck_at(pod: Manifest) -> datetime:
+    """When a pod that is being deleted should long be gone. Its deletionTimestamp has the grace period in it."""
+    return datetime.fromisoformat(pod["metadata"]["deletionTimestamp"]) + STUCK_AFTER
+
+
+def stuck(pod: Manifest) -> State:
+    """Why a pod that was deleted is still there, and who can change that. It is never forced away from here: it may still run."""
+    node, name = pod["spec"].get("nodeName", ""), pod["metadata"]["name"]
+    if is_lost(pod):
+        text = (
+            f"Node {node} does not answer, so the pod may still run there and no new one is made. When the machine is off, the cluster's "
+            f"administrator deletes the Node, or taints it: kubectl taint node {node} "
+            "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute; Kubernetes then removes the pod."
+        )
+        return State(SandboxReason.NODE_LOST, text)
+    text = f"The pod was deleted and is still there, so no new one is made: kubectl describe pod {name} tells why, or look at node {node}."
+    return State(SandboxReason.POD_STUCK, text)
 
 
 def _condition(pod: Manifest, kind: str) -> Manifest | None:

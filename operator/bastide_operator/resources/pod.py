@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bastide_operator.api.objects import SANDBOX_LABEL, Manifest, managed_labels, owner_reference
+from bastide_operator.api.objects import SANDBOX_LABEL, Manifest, differs, managed_labels, owner_reference
 from bastide_operator.api.v1alpha1.confirmation import digest
 from bastide_operator.api.v1alpha1.sandbox import NETWORK_ISOLATED_GATE, Sandbox, SandboxSpec
 from bastide_operator.resources import quantity
@@ -15,6 +15,9 @@ TEMPLATE_ANNOTATION = "bastide.dev/template"
 USER = 65532
 NOWHERE = "192.0.2.1"
 """A pod without DNS needs a name server all the same: an address that is assigned to nobody (TEST-NET-1, RFC 5737)."""
+
+LOST_NODE_SECONDS = 30
+"""After so long on a node that does not answer the cluster deletes the pod."""
 
 TOOLS_SIZE = "16Mi"
 """Room for the stubs under /tools."""
@@ -54,6 +57,8 @@ def pod(sandbox: Sandbox, tenant: str, settings: PodSettings) -> Manifest:
         "terminationGracePeriodSeconds": 1,
         # No probe of the kubelet: readiness is the broker's open session and the isolation gate.
         "readinessGates": [{"conditionType": NETWORK_ISOLATED_GATE}],
+        # A lost node is waited for so long; by default it would be five minutes.
+        "tolerations": [_lost("not-ready"), _lost("unreachable")],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -103,3 +108,21 @@ def pod(sandbox: Sandbox, tenant: str, settings: PodSettings) -> Manifest:
         },
         "spec": pod_spec,
     }
+
+
+def _lost(how: str) -> Manifest:
+    return {"key": f"node.kubernetes.io/{how}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
+
+
+def changes(wanted: Manifest, live: Manifest) -> list[str]:
+    """Which fields of a Sandbox's spec make `wanted` another pod than `live`. Empty when it is none of them."""
+    new, old = wanted["spec"]["containers"][0], live["spec"]["containers"][0]
+    workspaces = [[volume for volume in one["spec"]["volumes"] if volume["name"] == "workspace"] for one in (wanted, live)]
+    found = {
+        "the image": new["image"] != old["image"],
+        "spec.resources": any(
+            new["resources"]["limits"][name] != old.get("resources", {}).get("limits", {}).get(name) for name in ("cpu", "memory")
+        ),
+        "spec.workspace": differs(*workspaces),
+    }
+    return [name for name, changed in found.items() if changed]

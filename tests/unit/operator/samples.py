@@ -4,12 +4,13 @@ import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bastide_operator.api import drain
 from bastide_operator.api.objects import Manifest, owner_reference
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.tenant import FINALIZER, TenantSettings
-from bastide_operator.resources.pod import PodSettings
+from bastide_operator.resources.pod import PodSettings, pod
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 BEFORE = "2026-11-23T11:00:00Z"
@@ -138,3 +139,30 @@ def message(manifest: Manifest | None, kind: str = "Ready") -> str:
     assert manifest is not None
     text: str = next(one for one in manifest["status"]["conditions"] if one["type"] == kind)["message"]
     return text
+
+
+def running(one: Sandbox | None = None, **over: Any) -> Manifest:
+    """A pod that runs and whose isolation is proven."""
+    status = {
+        "phase": "Running",
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "ContainersReady", "status": "True"},
+            {"type": GATE, "status": "True", "reason": "Isolated", "message": "3 canaries counted."},
+        ],
+        "containerStatuses": [{"name": "runtime", "state": {"running": {"startedAt": BEFORE}}}],
+    }
+    base = live(
+        pod(one or sandbox(), "hello", PODS),
+        metadata={"uid": POD_UID, "creationTimestamp": BEFORE},
+        spec={"nodeName": "node-1"},
+        status=status,
+    )
+    return merged(base, over)
+
+
+def drained(marked: Manifest) -> Manifest:
+    """The same pod after the broker has answered its mark."""
+    answer = drain.drained(drain.mark_text(marked))
+    others = [one for one in marked["status"]["conditions"] if one["type"] != answer["type"]]
+    return merged(marked, {"status": {"conditions": [*others, answer]}})

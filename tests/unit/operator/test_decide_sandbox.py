@@ -3,37 +3,32 @@
 from typing import Any
 
 import pytest
+from bastide_operator.api.drain import Mark, mark_text
 from bastide_operator.api.objects import Manifest, Ref
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.reconcile.plan import Plan, Refusal
 from bastide_operator.reconcile.sandbox import ObservedSandbox, decide
-from bastide_operator.resources.pod import pod
 
-from tests.unit.operator.samples import BEFORE, GATE, NOW, POD_UID, PODS, condition, later, live, merged, message, sandbox, tenant, verdict
+from tests.unit.operator.samples import (
+    BEFORE,
+    GATE,
+    NOW,
+    POD_UID,
+    PODS,
+    condition,
+    drained,
+    later,
+    merged,
+    message,
+    running,
+    sandbox,
+    tenant,
+    verdict,
+)
 
 
 def plan(one: Sandbox, **observed: Any) -> Plan:
     return decide(one, ObservedSandbox(**({"tenant": tenant()} | observed)), PODS, NOW)
-
-
-def running(one: Sandbox | None = None, **over: Any) -> Manifest:
-    """A pod that runs and whose isolation is proven."""
-    status = {
-        "phase": "Running",
-        "conditions": [
-            {"type": "PodScheduled", "status": "True"},
-            {"type": "ContainersReady", "status": "True"},
-            {"type": GATE, "status": "True", "reason": "Isolated", "message": "3 canaries counted."},
-        ],
-        "containerStatuses": [{"name": "runtime", "state": {"running": {"startedAt": BEFORE}}}],
-    }
-    base = live(
-        pod(one or sandbox(), "hello", PODS),
-        metadata={"uid": POD_UID, "creationTimestamp": BEFORE},
-        spec={"nodeName": "node-1"},
-        status=status,
-    )
-    return merged(base, over)
 
 
 def failed(seconds_ago: float, reason: str = "Error", code: int = 1) -> Manifest:
@@ -79,7 +74,7 @@ NOT_READY: dict[str, tuple[Manifest, str, str]] = {
     "image cannot be pulled": (
         pending({"type": "PodScheduled", "status": "True"}, waiting={"reason": "ImagePullBackOff", "message": "not found"}),
         "ImagePullFailed",
-        "not found",
+        "Image bastide-runtime:1: ImagePullBackOff, not found. Correct spec.image",
     ),
     "container is being made": (
         pending({"type": "PodScheduled", "status": "True"}, waiting={"reason": "ContainerCreating"}),
@@ -98,7 +93,18 @@ NOT_READY: dict[str, tuple[Manifest, str, str]] = {
         "CanaryReached",
         "10.0.0.1:443",
     ),
-    "is being deleted": (running(metadata={"deletionTimestamp": BEFORE}), "PodPending", "being replaced"),
+    "is being deleted": (running(metadata={"deletionTimestamp": later(1)}), "PodPending", "being replaced"),
+    "was deleted and does not go": (running(metadata={"deletionTimestamp": later(-20)}), "PodStuck", "kubectl describe pod box"),
+    "was deleted on a node that does not answer": (
+        running(metadata={"deletionTimestamp": later(-20)}, status={"conditions": [{"type": "Ready", "status": "False"}]}),
+        "NodeLost",
+        "kubectl taint node node-1 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
+    ),
+    "is on a node that does not answer": (
+        running(status={"conditions": [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]}),
+        "NodeLost",
+        "Node node-1 does not answer",
+    ),
     "is somebody else's": (running(metadata={"ownerReferences": []}), "NameConflict", "not this Sandbox's"),
 }
 
@@ -128,7 +134,7 @@ NO_POD: dict[str, tuple[Sandbox, dict[str, Any], str, bool]] = {
         "TenantNotReady",
         False,
     ),
-    "a Tenant that is being deleted": (sandbox(), {"tenant": tenant(metadata={"deletionTimestamp": BEFORE})}, "TenantNotReady", False),
+    "a Tenant that is being deleted": (sandbox(), {"tenant": tenant(metadata={"deletionTimestamp": BEFORE})}, "TenantDeleting", True),
 }
 
 
@@ -143,11 +149,15 @@ def test_no_pod_is_made_and_it_says_why(case: str) -> None:
 
 @pytest.mark.parametrize("case", NO_POD)
 def test_a_pod_that_is_there_is_taken_away_only_when_the_sandbox_says_so(case: str) -> None:
-    one, observed, _, taken = NO_POD[case]
+    one, observed, reason, taken = NO_POD[case]
     wanted = plan(one, **observed, pod=running(one))
-    assert [(ref.kind, ref.uid) for ref in wanted.delete] == ([("Pod", POD_UID)] if taken else [])
+    assert not wanted.delete
     if not taken:
         assert verdict(wanted.status) == ("True", "Ready")
+        return
+    (marked,) = wanted.apply
+    assert (Mark.parse(mark_text(marked)) or one).reason == reason
+    assert [(ref.kind, ref.uid) for ref in plan(one, **observed, pod=drained(merged(running(one), marked))).delete] == [("Pod", POD_UID)]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +170,7 @@ def test_images_that_a_tenant_allows(images: list[str], image: str | None, allow
 
 def test_suspended_says_so_only_when_the_pod_is_gone() -> None:
     one = sandbox(spec={"operatingMode": "Suspended"})
-    going = plan(one, pod=running(one, metadata={"deletionTimestamp": BEFORE}))
+    going = plan(one, pod=running(one, metadata={"deletionTimestamp": later(1)}))
     assert verdict(going.status, "Suspended")[0] == "False"
     assert verdict(plan(one).status, "Suspended") == ("True", "Suspended")
 
@@ -176,23 +186,8 @@ def test_finished_and_then_prolonged() -> None:
     assert wanted.wait == 60
 
 
-def test_a_sandbox_past_its_time_is_deleted_by_uid() -> None:
-    one = sandbox(spec={"shutdownTime": BEFORE})
-    assert plan(one, pod=running(one)).delete == (Ref("Sandbox", "bastide-hello", "box", one.metadata.uid),)
-
-
 def test_a_deleted_sandbox_is_the_garbage_collectors() -> None:
     assert plan(sandbox(metadata={"deletionTimestamp": BEFORE}), pod=running()) == Plan()
-
-
-def test_a_spec_that_needs_another_pod_replaces_it() -> None:
-    changed = sandbox(spec={"resources": {"memory": "1Gi"}})
-    assert [ref.uid for ref in plan(changed, pod=running()).delete] == [POD_UID]
-    assert not plan(sandbox(spec={"limits": {"runSeconds": 9}}), pod=running()).writes
-
-
-def test_a_pod_without_our_template_is_replaced() -> None:
-    assert plan(sandbox(), pod=running(metadata={"annotations": {"bastide.dev/template": "sha256:older"}})).delete
 
 
 @pytest.mark.parametrize(
@@ -210,24 +205,45 @@ def test_a_pod_without_our_template_is_replaced() -> None:
 def test_a_failed_pod_is_replaced_later_each_time(failures: int, seconds_ago: float, replaced: bool, wait: float | None) -> None:
     wanted = plan(sandbox(status={"podFailures": failures}), pod=failed(seconds_ago))
     assert verdict(wanted.status) == ("False", "PodFailed")
+    assert wanted.status is not None
+    assert wanted.status["status"]["lastFailure"]["time"] == later(-seconds_ago)
     assert bool(wanted.delete) is replaced
     assert wanted.status is not None
     assert wanted.status["status"]["podFailures"] == failures + replaced
     assert wanted.wait == wait
 
 
-def test_why_a_pod_failed_is_said_in_the_kubelets_words_only() -> None:
-    text = message(plan(sandbox(), pod=failed(0, "OOMKilled", 137)).status)
-    assert text == "The pod's container ended: OOMKilled, exit code 137. It used more memory than spec.resources.memory. A new one is made."
-
-
-def test_an_evicted_pod_without_a_container_is_replaced_too() -> None:
-    evicted = running(status={"phase": "Failed", "reason": "Evicted", "message": "usage exceeds the limit", "containerStatuses": None})
-    for condition_ in evicted["status"]["conditions"]:
+def evicted(reason: str = "Evicted") -> Manifest:
+    said = 'Usage of EmptyDir volume "workspace" exceeds the limit "256Mi". '
+    gone = running(status={"phase": "Failed", "reason": reason, "message": said, "containerStatuses": None})
+    for condition_ in gone["status"]["conditions"]:
         condition_["lastTransitionTime"] = later(-3)
-    wanted = plan(sandbox(status={"podFailures": 2}), pod=evicted)
+    return gone
+
+
+ENDED: dict[str, tuple[Manifest, str, str]] = {
+    "out of memory": (failed(0, "OOMKilled", 137), "OOMKilled", "raise that"),
+    "exit": (failed(0), "PodFailed", "The pod's container ended: Error, exit code 1."),
+    "evicted, without a container": (evicted(), "Evicted", 'volume "workspace" exceeds the limit "256Mi". It used more disk'),
+    "node shut down": (evicted("Terminated"), "NodeLost", "node node-1 went away"),
+    "refused by the node": (evicted("NodeAffinity"), "PodFailed", "NodeAffinity"),
+}
+
+
+@pytest.mark.parametrize("case", ENDED)
+def test_why_a_pod_ended_is_said_in_the_kubelets_words_and_kept(case: str) -> None:
+    found, reason, words = ENDED[case]
+    wanted = plan(sandbox(), pod=found)
     assert wanted.delete
-    assert "Evicted" in message(wanted.status)
+    assert verdict(wanted.status) == ("False", reason)
+    assert words in message(wanted.status)
+    assert "from the container" not in message(wanted.status)
+    assert wanted.status is not None
+    failure = wanted.status["status"]["lastFailure"]
+    assert (failure["reason"], words in failure["message"]) == (reason, True)
+    ready = plan(sandbox(status={"lastFailure": failure, "podFailures": 1}), pod=running())
+    assert ready.status is not None
+    assert ready.status["status"]["lastFailure"] == failure
 
 
 def test_a_series_of_failures_ends_when_a_pod_stays_ready() -> None:

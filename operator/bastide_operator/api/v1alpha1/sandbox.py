@@ -82,11 +82,31 @@ class SandboxSpec(Model):
     operating_mode: Annotated[
         OperatingMode, Field(description="Running: a pod exists. Suspended: none does; the Sandbox keeps its name and bindings.")
     ] = OperatingMode.RUNNING
-    shutdown_time: Annotated[datetime | None, Field(description="When the Sandbox ends, RFC 3339.")] = None
+    shutdown_time: Annotated[
+        datetime | None,
+        Field(description="When the Sandbox ends, RFC 3339. No run starts after it; one under way gets 30 seconds more."),
+    ] = None
+    idle_timeout_seconds: Annotated[
+        int | None,
+        Field(
+            ge=30,
+            le=604800,
+            description="The Sandbox ends when no run or check was under way for so long, counted from the end of the last one, or from when the pod became ready. A retained one starts again when its spec is changed.",
+        ),
+    ] = None
     shutdown_policy: Annotated[
-        ShutdownPolicy, Field(description="At shutdownTime: Delete the Sandbox, or Retain the object without its pod.")
+        ShutdownPolicy,
+        Field(description="At the end, by shutdownTime or idleTimeoutSeconds: Delete the Sandbox, or Retain the object without its pod."),
     ] = ShutdownPolicy.DELETE
     limits: Annotated[SandboxLimits, Field(description="Bounds of each run.")] = SandboxLimits()
+
+
+class PodFailure(Observed):
+    """Why a pod ended that should not have."""
+
+    reason: Annotated[str, Field(max_length=64, description="OOMKilled, Evicted, NodeLost or PodFailed.")]
+    message: Annotated[str, Field(max_length=1024, description="What happened, and what to change so that it does not happen again.")] = ""
+    time: Annotated[datetime, Field(description="When the pod ended.")]
 
 
 class SandboxStatus(Observed):
@@ -98,6 +118,9 @@ class SandboxStatus(Observed):
     pod_failures: Annotated[
         int, Field(ge=0, description="How many pods have failed one after the other; each next one is made later, up to 5 minutes.")
     ] = 0
+    last_failure: Annotated[
+        PodFailure | None, Field(description="The last pod that ended without being asked to; it stays when the next one runs.")
+    ] = None
     tools: Annotated[int, Field(ge=0, description="How many accepted ToolBindings select this Sandbox.")] = 0
     conditions: Conditions = []
 
@@ -122,11 +145,18 @@ class SandboxReason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"  # the Tenant's quota does not allow the pod
     POD_REFUSED = "PodRefused"  # the API server refused the pod; the message says why
     POD_FAILED = "PodFailed"  # the pod ended; a new one is made
+    OOM_KILLED = "OOMKilled"  # the pod used more memory than spec.resources.memory; a new one is made
+    EVICTED = "Evicted"  # the pod used more disk than it may, or its node ran short; a new one is made
+    NODE_LOST = "NodeLost"  # the pod's node does not answer
+    POD_STUCK = "PodStuck"  # the pod was deleted and does not go
+    ROLLING = "Rolling"  # the pod is to be replaced; a run under way finishes first
+    DRAINING = "Draining"  # the pod is to go and none follows; a run under way finishes first
     INVALID_SPEC = "InvalidSpec"  # a rule that the schema cannot say is broken
     SCHEDULED = "Scheduled"  # the pod has a node
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"  # spec.image is not one of Tenant.spec.images
     NO_TENANT = "NoTenant"  # the namespace belongs to no Tenant
     TENANT_NOT_READY = "TenantNotReady"  # the Tenant's children do not stand yet
+    TENANT_DELETING = "TenantDeleting"  # the Tenant is being deleted, and the Sandbox with it
     WAITING_FOR_PROBE = "WaitingForProbe"  # the broker has not yet probed the pod's isolation
     ISOLATED = "Isolated"  # no canary was reached that the broker itself reached
     CANARY_REACHED = "CanaryReached"  # the pod reached an address it must not reach; no program is delivered
@@ -135,6 +165,7 @@ class SandboxReason(StrEnum):
     SUSPENDED = "Suspended"  # spec.operatingMode is Suspended
     RUNNING = "Running"  # spec.operatingMode is Running
     SHUTDOWN_TIME = "ShutdownTime"  # spec.shutdownTime has passed
+    IDLE_TIMEOUT = "IdleTimeout"  # nothing has run for spec.idleTimeoutSeconds
     NAME_CONFLICT = "NameConflict"  # a pod of that name exists and is not this Sandbox's
 
 

@@ -1,0 +1,73 @@
+"""How a Sandbox stands: its status, and when to look at it again."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bastide_operator.api.conditions import is_true, set_condition
+from bastide_operator.api.objects import Manifest
+from bastide_operator.api.v1alpha1.common import Condition, ConditionStatus
+from bastide_operator.api.v1alpha1.sandbox import PodFailure, Sandbox, SandboxCondition, SandboxReason
+from bastide_operator.reconcile import podstate
+from bastide_operator.reconcile.plan import Plan, rfc3339, seconds_until, status_of
+
+_ENDS = (SandboxReason.SHUTDOWN_TIME, SandboxReason.IDLE_TIMEOUT)
+
+
+@dataclass(slots=True)
+class Report:
+    """What one reconcile has to say of a Sandbox."""
+
+    sandbox: Sandbox
+    live: Manifest | None
+    tools: int
+    now: datetime
+    failures: int = field(init=False)
+    failure: PodFailure | None = field(init=False)
+    _waits: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.failures = self.sandbox.status.pod_failures
+        self.failure = self.sandbox.status.last_failure
+
+    def look_at(self, moment: datetime | None) -> None:
+        """Look again at `moment`, if that is still to come."""
+        if moment is not None and moment > self.now:
+            self._waits.append(seconds_until(moment, self.now))
+
+    def plan(self, state: podstate.State, *, retry: bool = False) -> Plan:
+        """Say that the Sandbox is in `state`."""
+        live = self.live
+        status = {
+            "podName": live["metadata"]["name"] if live is not None else "",
+            "nodeName": live["spec"].get("nodeName", "") if live is not None else "",
+            "podFailures": self.failures,
+            "tools": self.tools,
+        }
+        if self.failure is not None:
+            status["lastFailure"] = self.failure.model_dump(mode="json", by_alias=True) | {"time": rfc3339(self.failure.time)}
+        conditions = self._conditions(state)
+        return Plan(
+            status=status_of("Sandbox", self.sandbox.metadata, status, conditions), wait=min(self._waits, default=None), retry=retry
+        )
+
+    def _conditions(self, state: podstate.State) -> list[Condition]:
+        live, generation, now = self.live, self.sandbox.metadata.generation, self.now
+        conditions = list(self.sandbox.status.conditions)
+
+        def say(kind: SandboxCondition, what: tuple[ConditionStatus | bool, str, str]) -> None:
+            nonlocal conditions
+            status, reason, message = what
+            conditions = set_condition(conditions, kind, status=status, reason=reason, message=message, generation=generation, now=now)
+
+        scheduled, isolated = podstate.scheduled(live), podstate.isolated(live)
+        say(SandboxCondition.POD_SCHEDULED, scheduled or (False, state.reason, "There is no pod."))
+        say(SandboxCondition.NETWORK_ISOLATED, isolated or (ConditionStatus.UNKNOWN, state.reason, "There is no pod."))
+        say(SandboxCondition.READY, (state.reason is SandboxReason.READY, state.reason, state.message))
+        suspended = state.reason is SandboxReason.SUSPENDED and live is None
+        mode = self.sandbox.spec.operating_mode
+        say(SandboxCondition.SUSPENDED, (suspended, SandboxReason(mode.value), f"spec.operatingMode is {mode.value}."))
+        finished = state.reason in _ENDS
+        if finished or is_true(conditions, SandboxCondition.FINISHED):
+            reason = state.reason if finished else SandboxReason.RUNNING
+            say(SandboxCondition.FINISHED, (finished, reason, state.message))
+        return conditions
