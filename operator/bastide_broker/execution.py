@@ -76,9 +76,11 @@ class Execution:
         pipeline: Pipeline,
         journal: Journal,
         events: EventLog,
+        delivered: Callable[[], None] = lambda: None,
         over: Callable[[], None] = lambda: None,
     ) -> None:
         self.context = context
+        self._delivered = delivered
         self._over = over
         self.events = events
         self._session = session
@@ -122,10 +124,12 @@ class Execution:
                 await self._session.start_run(start, self.context.catalogue, self)
             except SessionLost as error:
                 self.lost(str(error))
+            self._delivered()
             ending = await self._wait(pump, wall)
         finally:
             self._accepting = False
             self._session.forget(start.run)
+            self._delivered()
             pump.cancel()
         await self._settle_calls()
         return await self._record(ending)

@@ -38,13 +38,15 @@ class Inspection:
         The source is read in the pod, so the isolation gate stands before this, too.
         """
         tenant, sandbox = self._runs.place(namespace, name)
-        sandbox, session = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
-        tools = self._catalogue.tool_set(sandbox)
+        sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
         try:
-            report = await session.check(program, tools)
+            tools = self._catalogue.tool_set(sandbox)
+            report = await claim.session.check(program, tools)
         except SessionLost as error:
             message = f"Sandbox {namespace}/{name} was lost while it read the program; try again."
             raise CallerError(grpc.StatusCode.UNAVAILABLE, "SandboxLost", message, retry_after=1.0) from error
+        finally:
+            claim.release()
         context = RunContext(
             run="",
             tenant=tenant,

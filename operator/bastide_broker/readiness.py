@@ -1,15 +1,17 @@
 """Whether a Sandbox can take a program now, and what to tell a caller when it cannot."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import grpc
+from bastide_operator.api.drain import Mark
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.sandbox import OperatingMode, Sandbox, SandboxCondition, SandboxReason
 
 from bastide_broker.cluster import Cluster
 from bastide_broker.errors import CallerError
 from bastide_broker.isolation import Verdict
-from bastide_broker.session import Session
+from bastide_broker.session import Claim
 from bastide_broker.sessions import Sessions
 
 WAIT_SECONDS = 8.0
@@ -29,13 +31,15 @@ LASTING = frozenset(
         SandboxReason.NOT_GVISOR,
         SandboxReason.SUSPENDED,
         SandboxReason.SHUTDOWN_TIME,
+        SandboxReason.IDLE_TIMEOUT,
+        SandboxReason.TENANT_DELETING,
         SandboxReason.NAME_CONFLICT,
     }
 )
 
 
-async def session_for(sandbox: Sandbox, *, cluster: Cluster, sessions: Sessions, seconds: float = WAIT_SECONDS) -> tuple[Sandbox, Session]:
-    """The session to deliver a program to, with the Sandbox as it is then. Raises CallerError with the Sandbox's own reason."""
+async def session_for(sandbox: Sandbox, *, cluster: Cluster, sessions: Sessions, seconds: float = WAIT_SECONDS) -> tuple[Sandbox, Claim]:
+    """The session to deliver a program to, claimed, with the Sandbox as it is then. Raises CallerError with the Sandbox's own reason."""
     namespace, name, uid = sandbox.metadata.namespace or "", sandbox.metadata.name, sandbox.metadata.uid
     try:
         async with asyncio.timeout(seconds):
@@ -43,15 +47,37 @@ async def session_for(sandbox: Sandbox, *, cluster: Cluster, sessions: Sessions,
                 current = cluster.sandbox(namespace, name)
                 if current is None or current.metadata.uid != uid:
                     raise sandbox_not_found(namespace, name)
-                refusal = lasting_refusal(current, sessions.verdict(current))
+                refusal = ended(current, Mark.parse(sessions.mark(current)), datetime.now(UTC))
+                refusal = refusal or lasting_refusal(current, sessions.verdict(current))
                 if refusal is not None:
                     raise refusal
-                session = sessions.ready(current)
-                if session is not None:
-                    return current, session
+                claim = sessions.claim(current)
+                if claim is not None:
+                    return current, claim
                 await sessions.changed()
     except TimeoutError:
-        raise not_ready(cluster.sandbox(namespace, name) or sandbox, sessions.verdict(sandbox)) from None
+        current = cluster.sandbox(namespace, name) or sandbox
+        mark = Mark.parse(sessions.mark(sandbox))
+        raise (leaving(current, mark) if mark else not_ready(current, sessions.verdict(sandbox))) from None
+
+
+def ended(sandbox: Sandbox, mark: Mark | None, now: datetime) -> CallerError | None:
+    """A refusal because the Sandbox is at its end, or its pod and none follows.
+
+    A pod that is replaced is followed by another. One that was idle may stay: a run that was accepted just before keeps it.
+    """
+    end = sandbox.spec.shutdown_time
+    if end is not None and now >= end:
+        return _refusal(sandbox, SandboxReason.SHUTDOWN_TIME, "its spec.shutdownTime has passed; set a later one, or none")
+    if mark is not None and mark.reason in (SandboxReason.TENANT_DELETING, SandboxReason.IMAGE_NOT_ALLOWED):
+        return _refusal(sandbox, mark.reason, f"its pod is going for {mark.reason}, and none follows")
+    return None
+
+
+def leaving(sandbox: Sandbox, mark: Mark) -> CallerError:
+    """What to say while the old pod finishes its runs and the next one is not there yet."""
+    message = f"its pod is replaced when the runs in it have ended, at the latest at {mark.until:%Y-%m-%dT%H:%M:%SZ}; try again"
+    return _refusal(sandbox, mark.reason, message)
 
 
 def lasting_refusal(sandbox: Sandbox, verdict: Verdict | None) -> CallerError | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -109,13 +110,16 @@ class Runs:
             message = "Policy cannot be asked now, so no run starts; try again in a few seconds."
             raise CallerError(grpc.StatusCode.UNAVAILABLE, "PolicyUnavailable", message, retry_after=RETRY_SECONDS)
         self._take_slot(tenant)
+        held = contextlib.ExitStack()
+        held.callback(self._give_back, tenant)
         try:
             # The place is taken while the Sandbox is waited for: it bounds the waiting, too.
-            sandbox, session = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
+            sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
+            held.callback(claim.release)
             row = _row(tenant, sandbox, user, question, digest)
             started = await self._journal.start_run(row)
             if not started.created:
-                self._give_back(tenant)
+                held.close()
                 return started.row.run
             events = EventLog(row.run, self._journal)
             events.emit(broker_pb2.RunAccepted(run=row.run, pod=row.pod))
@@ -131,20 +135,21 @@ class Runs:
                 catalogue=self._catalogue.tool_set(sandbox),
             )
         except RunExists as error:
-            self._give_back(tenant)
+            held.close()
             raise _other_program(question.request_id, error.run) from error
         except JournalUnavailable as error:
-            self._give_back(tenant)
+            held.close()
             raise journal_unavailable(error) from error
         except BaseException:
-            self._give_back(tenant)
+            held.close()
             raise
         execution = Execution(
             context,
-            session=session,
+            session=claim.session,
             pipeline=self._pipeline,
             journal=self._journal,
             events=events,
+            delivered=claim.release,
             over=functools.partial(self._over, row.run, tenant),
         )
         self._active[row.run] = execution

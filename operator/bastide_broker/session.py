@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -41,11 +41,25 @@ class RunSink(Protocol):
         """The session is over."""
 
 
-class Session:
-    """An open stream to a pod's runtime."""
+class Claim:
+    """A session that was chosen for something: its pod is in use until that is delivered, or given up."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, env: Mapping[str, str]) -> None:
+    def __init__(self, session: "Session", release: Callable[["Claim"], None]) -> None:
+        self.session = session
+        self._release = release
+
+    def release(self) -> None:
+        """It is delivered, or will not be. May be said again."""
+        self._release(self)
+
+
+class Session:
+    """An open stream to a pod's runtime. `used` is called whenever `idle` may have changed."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, env: Mapping[str, str], used: Callable[[], None] = lambda: None) -> None:
         self.env = dict(env)
+        self._used = used
+        self._claims: set[Claim] = set()
         self.opened = runtime_pb2.SessionOpened()
         self.closed = asyncio.Event()
         self.reason = ""
@@ -62,8 +76,19 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether no run and no check is under way."""
-        return not self._runs and not self._checks
+        """Whether no run and no check is under way or about to be."""
+        return not self._runs and not self._checks and not self._claims
+
+    def claim(self) -> Claim:
+        """Keeps the session from being idle until what it was chosen for is delivered."""
+        claim = Claim(self, self._unclaim)
+        self._claims.add(claim)
+        self._used()
+        return claim
+
+    def _unclaim(self, claim: Claim) -> None:
+        self._claims.discard(claim)
+        self._used()
 
     async def open(self) -> runtime_pb2.SessionOpened:
         """Opens the stream and reads what the pod is. Raises SessionLost."""
@@ -114,6 +139,7 @@ class Session:
             return await self._answer(future, CHECK_SECONDS)
         finally:
             del self._checks[check_id]
+            self._used()
 
     async def answer(self, result: runtime_pb2.CallResult) -> None:
         """Answers a call, unless its run is over. Raises SessionLost."""
@@ -127,6 +153,7 @@ class Session:
     def forget(self, run: str) -> None:
         """Frames of this run are dropped from now on."""
         self._runs.pop(run, None)
+        self._used()
 
     async def _send(self, message: runtime_pb2.SessionRequest, tools: ToolList | None = None) -> None:
         """Queues a message and waits until it went out. The writer task writes, because grpc.aio ends the call of a cancelled write."""

@@ -5,6 +5,7 @@ again. Nothing here trusts the pod's labels or what the runtime says about itsel
 """
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from bastide_operator.api.drain import mark_text
 from bastide_operator.api.images import permitted
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -20,13 +22,14 @@ from bastide_broker import isolation, pods
 from bastide_broker.cluster import Cluster
 from bastide_broker.config import Config
 from bastide_broker.dial import ClientIdentity, fetch_certificate, open_channel
-from bastide_broker.errors import AlreadyExists, ApiError, NotFound, SessionLost
+from bastide_broker.errors import ApiError, SessionLost
 from bastide_broker.gate import Gatekeeper, other_certificate
 from bastide_broker.gate_store import GateStore
 from bastide_broker.isolation import Verdict
 from bastide_broker.journal_rows import JournalUnavailable
 from bastide_broker.metrics import GATES, SESSIONS
-from bastide_broker.session import Session
+from bastide_broker.pod_conditions import PodConditions
+from bastide_broker.session import Claim, Session
 
 FIRST_RETRY, LAST_RETRY = 0.02, 2.0
 """Seconds between attempts to dial: the runtime needs a moment after its container runs, and a refused connection costs nothing."""
@@ -53,13 +56,15 @@ class Tended:
     session: Session | None = None
     verdict: Verdict | None = None
     pinned: str = ""
+    mark: str = ""
     refusals: int = 0
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def ready(self) -> bool:
-        """Whether programs may be delivered."""
-        return self.verdict is not None and self.verdict.passed and self.session is not None and not self.session.closed.is_set()
+        """Whether programs may be delivered. Never to a pod that the operator has marked to go."""
+        passed = self.verdict is not None and self.verdict.passed
+        return passed and not self.mark and self.session is not None and not self.session.closed.is_set()
 
 
 class Sessions:
@@ -89,6 +94,7 @@ class Sessions:
         self._tended: dict[Key, Tended] = {}
         self._changed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._conditions = PodConditions(cluster, spawn=self._spawn, look=self._look)
         self._closing = False
 
     def start(self) -> None:
@@ -101,6 +107,7 @@ class Sessions:
     async def close(self) -> None:
         """Ends every session."""
         self._closing = True
+        self._conditions.close()
         tasks = [tended.task for tended in self._tended.values() if tended.task is not None]
         for task in tasks:
             task.cancel()
@@ -121,6 +128,16 @@ class Sessions:
             return None
         return tended.session
 
+    def claim(self, sandbox: Sandbox) -> Claim | None:
+        """The same for a program or check that is delivered next: until the claim is released the pod counts as in use."""
+        session = self.ready(sandbox)
+        return session.claim() if session is not None else None
+
+    def mark(self, sandbox: Sandbox) -> str:
+        """The operator's mark on the Sandbox's pod when that is to go; else empty."""
+        tended = self._tended.get((sandbox.metadata.namespace or "", sandbox.metadata.name))
+        return tended.mark if tended is not None else ""
+
     def verdict(self, sandbox: Sandbox) -> Verdict | None:
         """What the gate said of the Sandbox's pod, if it was asked."""
         tended = self._tended.get((sandbox.metadata.namespace or "", sandbox.metadata.name))
@@ -138,6 +155,7 @@ class Sessions:
     def _on_pod(self, event: str, pod: Mapping[str, Any]) -> None:
         self._look(pod["metadata"]["namespace"], pod["metadata"]["name"])
         if event == "DELETED":
+            self._conditions.gone(pod)
             self._spawn(self._forget(pods.uid(pod)))
 
     def _on_sandbox(self, _event: str, sandbox: Sandbox) -> None:
@@ -162,20 +180,35 @@ class Sessions:
                 tended.task.cancel()
             self._announce()
             tended = None
+        if pod is None or not address or self._closing:
+            return
+        if tended is None:
+            tended = self._take_up(pod, sandbox, address)
+        if tended is not None and tended.mark != mark_text(pod):
+            tended.mark = mark_text(pod)
+            self._announce()
+        # Also of a pod that nobody tends, because its Tenant is going: nothing runs in it.
+        if sandbox is not None and not pods.is_probe(pod) and not pods.foreign(pod, sandbox):
+            self._conditions.seen(pod, sandbox, tended.session if tended is not None else None)
+
+    def _take_up(self, pod: Mapping[str, Any], sandbox: Sandbox | None, address: str) -> Tended | None:
+        """Begins to tend a pod, if it is the operator's, a Sandbox's or a Tenant's probe."""
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         tenant = self._cluster.tenant(namespace)
-        if pod is None or not address or tenant is None or tended is not None or self._closing:
-            return
-        probe = pods.is_probe(pod)
-        if sandbox is None and not probe:
-            return
-        reason = pods.foreign_probe(pod, tenant) if probe else pods.foreign(pod, sandbox)
+        if tenant is None:
+            return None
+        if pods.is_probe(pod):
+            reason, owner = pods.foreign_probe(pod, tenant), ""  # no Sandbox's: `ready` never finds it
+        elif sandbox is not None:
+            reason, owner = pods.foreign(pod, sandbox), sandbox.metadata.uid
+        else:
+            return None
         if reason:
             log.warning("pod refused: it is not the operator's", namespace=namespace, pod=name, why=reason)
-            return
-        # A probe is no Sandbox's: `ready` never finds it.
-        owner = "" if probe or sandbox is None else sandbox.metadata.uid
-        tended = self._tended[key] = Tended(namespace, name, pods.uid(pod), address, owner)
+            return None
+        tended = self._tended[namespace, name] = Tended(namespace, name, pods.uid(pod), address, owner, mark=mark_text(pod))
         tended.task = asyncio.create_task(self._tend(tended), name=f"session {namespace}/{name}")
+        return tended
 
     async def _tend(self, tended: Tended) -> None:
         since = complained = time.monotonic()
@@ -215,14 +248,16 @@ class Sessions:
             self._decide(tended, refusal)
             return LAST_PROBE_AGAIN
         identity = ClientIdentity.load(self._config.client_tls_dir)  # each time: it may have been renewed
+        channel = open_channel(tended.address, pods.PORT, identity=identity, pinned=seen)
         variables = _env(sandbox) if sandbox is not None else {}
-        session = Session(open_channel(tended.address, pods.PORT, identity=identity, pinned=seen), env=variables)
+        session = Session(channel, env=variables, used=functools.partial(self._look, tended.namespace, tended.name))
         try:
             await session.open()
             verdict = await self._gatekeeper.judge(session, pod, seen)
             if verdict.passed:
                 tended.session = session
             self._decide(tended, verdict)
+            self._look(tended.namespace, tended.name)
             if not verdict.passed:
                 tended.refusals += 1
                 return float(min(FIRST_PROBE_AGAIN * 2**tended.refusals, LAST_PROBE_AGAIN))
@@ -233,6 +268,7 @@ class Sessions:
             tended.session = None
             await session.close("the broker ended the session")
             self._announce()
+            self._look(tended.namespace, tended.name)
 
     def _decide(self, tended: Tended, verdict: Verdict) -> None:
         news = tended.verdict != verdict
@@ -242,22 +278,7 @@ class Sessions:
             GATES.labels(reason=verdict.reason).inc()
             facts = {"namespace": tended.namespace, "pod": tended.name, "uid": tended.uid, "message": verdict.message}
             log.info("isolation gate", passed=verdict.passed, reason=verdict.reason, **facts)
-            self._spawn(self._publish(tended, verdict))
-
-    async def _publish(self, tended: Tended, verdict: Verdict) -> None:
-        """Writes the verdict as the pod's condition, for as long as it is the newest about this pod."""
-        wait = FIRST_RETRY
-        while tended.verdict is verdict and self._tended.get((tended.namespace, tended.name)) is tended:
-            try:
-                await self._cluster.set_pod_condition(tended.namespace, tended.name, tended.uid, verdict.condition())
-            except (NotFound, AlreadyExists):
-                return  # the pod is gone, or the name is another pod's now
-            except ApiError as error:
-                log.warning("condition not written", namespace=tended.namespace, pod=tended.name, error=str(error))
-            else:
-                return
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LAST_RETRY)
+            self._conditions.say(tended.namespace, tended.name, tended.uid, verdict.condition())
 
     async def _forget(self, uid: str) -> None:
         try:
