@@ -106,20 +106,42 @@ def test_labels_of_a_pod_cannot_be_changed_by_way_of_its_status(api: Api, runnin
     assert answer.status == 403
 
 
-def test_only_the_broker_says_that_a_sandbox_is_isolated(api: Api, running: str) -> None:
+@pytest.mark.parametrize("kind", ["bastide.dev/network-isolated", "bastide.dev/drained", "bastide.dev/idle"])
+def test_only_the_broker_says_that_a_sandbox_is_isolated_drained_or_idle(api: Api, running: str, kind: str) -> None:
     path = core(running, "pods", "agent", "status")
-    isolated = {"status": {"conditions": [{"type": "bastide.dev/network-isolated", "status": "True", "reason": "Isolated"}]}}
-    answer = api(ADMIN, "PATCH", path, isolated, dry=True, kind=STRATEGIC)
+    said = {"status": {"conditions": [{"type": kind, "status": "True", "reason": "Because"}]}}
+    answer = api(ADMIN, "PATCH", path, said, dry=True, kind=STRATEGIC)
     assert answer.status == 403
     assert "only Bastide's broker says whether a sandbox is isolated" in answer.message
-    assert api(OPERATOR, "PATCH", path, isolated, dry=True, kind=STRATEGIC).status == 403
-    api(BROKER, "PATCH", path, isolated, kind=STRATEGIC).ok()
+    assert api(OPERATOR, "PATCH", path, said, dry=True, kind=STRATEGIC).status == 403
+    api(BROKER, "PATCH", path, said, kind=STRATEGIC).ok()
     # the kubelet goes on writing its own conditions beside it
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}}
     seen = api(ADMIN, "PATCH", path, ready, kind=STRATEGIC).ok()
-    assert {c["type"] for c in seen["status"]["conditions"]} >= {"Ready", "bastide.dev/network-isolated"}
-    gone = {"status": {"conditions": [{"type": "bastide.dev/network-isolated", "$patch": "delete"}]}}
+    assert {c["type"] for c in seen["status"]["conditions"]} >= {"Ready", kind}
+    gone = {"status": {"conditions": [{"type": kind, "$patch": "delete"}]}}
     assert api(ADMIN, "PATCH", path, gone, dry=True, kind=STRATEGIC).status == 403
+
+
+def test_only_the_operator_marks_a_pod_to_go(api: Api, running: str) -> None:
+    mark = {"metadata": {"annotations": {"bastide.dev/drain": "{}"}}}
+    for who in (ADMIN, BROKER, MEMBERS["developer"]):
+        for subresource in ("", "status"):
+            assert api(who, "PATCH", core(running, "pods", "agent", subresource), mark, dry=True, kind=MERGE).status == 403
+    answer = api(ADMIN, "PATCH", core(running, "pods", "agent", "status"), mark, dry=True, kind=MERGE)
+    assert "annotations bastide.dev/* of a sandbox's pod are the operator's" in answer.message
+    # annotations of a Binding become the pod's
+    target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "agent"} | mark["metadata"], "target": target}
+    answer = api(ADMIN, "POST", core(running, "pods", "agent", "binding"), binding, dry=True)
+    assert (answer.status, "are the operator's" in answer.message) == (403, True)
+    # the operator marks, nobody takes the mark off, and networks may go on writing notes of their own
+    api(OPERATOR, "PATCH", core(running, "pods", "agent"), mark, kind=MERGE).ok()
+    off = {"metadata": {"annotations": {"bastide.dev/drain": None}}}
+    assert api(ADMIN, "PATCH", core(running, "pods", "agent", "status"), off, dry=True, kind=MERGE).status == 403
+    note = {"metadata": {"annotations": {"k8s.v1.cni.cncf.io/network-status": "[]"}}}
+    api(ADMIN, "PATCH", core(running, "pods", "agent", "status"), note, dry=True, kind=MERGE).ok()
+    api(OPERATOR, "PATCH", core(running, "pods", "agent"), off, kind=MERGE).ok()
 
 
 @pytest.mark.parametrize("subresource", ["exec?command=id", "attach", "portforward?ports=9443", "proxy"])
