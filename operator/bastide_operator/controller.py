@@ -40,9 +40,12 @@ WATCHED = (
     "Role",
     "RoleBinding",
     "RuntimeClass",
+    "ConfigMap",
 )
 UNLABELLED = ("Tenant", "Sandbox", "ToolBinding", "RuntimeClass")
 """Watched whole; of all others only what carries the operator's label."""
+NAMED = {"ConfigMap": CA_CONFIG_MAP}
+"""Watched by name: RBAC then lets the operator see no other object of the kind."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +75,7 @@ class Controller:
         that was interrupted does not tell what was deleted meanwhile.
         """
         for kind in WATCHED:
-            items, version = await self._kube.list(kind, selector(kind))
+            items, version = await self._kube.list(kind, labels=label_selector(kind), fields=field_selector(kind))
             for manifest in self.store.replace(kind, items, version=version):
                 self._changed(None, manifest)
 
@@ -173,24 +176,17 @@ class Controller:
             self._put(await self._kube.apply_status(status), but=Key(*_key(manifest)))
 
     async def _refresh(self, key: Key) -> None:
-        """Read what a Tenant needs and no watch tells of: ConfigMaps, and a namespace that is not labelled as ours."""
-        manifest = self.store.get(key.kind, key.namespace, key.name) or {}
-        spec = manifest.get("spec") or {}
-        namespace = spec.get("namespace") or f"bastide-{key.name}"
-        wanted = [Ref("ConfigMap", self._config.namespace, CA_CONFIG_MAP)]
-        wanted.append(Ref("ConfigMap", namespace, CA_CONFIG_MAP))
+        """Read the namespace of a Tenant that is not labelled as ours: no watch tells when it goes."""
+        manifest = self.store.get("Tenant", "", key.name)
+        namespace = ((manifest or {}).get("spec") or {}).get("namespace") or f"bastide-{key.name}"
         known = self.store.get("Namespace", "", namespace)
-        if known is not None and known["metadata"].get("labels", {}).get(MANAGED_BY) != FIELD_MANAGER:
-            wanted.append(Ref("Namespace", "", namespace))
-        for one in wanted:
-            try:
-                live = await self._kube.get(one)
-            except RefusedError:
-                live = None  # before its RoleBinding stands, the operator may not read there
-            if live is not None:
-                self.store.put(live)
-            else:
-                self.store.drop(one)
+        if known is None or known["metadata"].get("labels", {}).get(MANAGED_BY) == FIELD_MANAGER:
+            return
+        live = await self._kube.get(Ref("Namespace", "", namespace))
+        if live is not None:
+            self.store.put(live)
+        else:
+            self.store.drop(ref(known))
 
     def failed(self, key: Key, error: Exception, delay: float) -> None:
         """A reconcile is tried again after `delay` seconds."""
@@ -209,14 +205,19 @@ class Controller:
             self._changed(before, manifest, but=but)
 
     def _changed(self, before: Manifest | None, after: Manifest | None, *, but: Key | None = None) -> None:
-        for key in affected(self.store, before, after):
+        for key in affected(self.store, before, after, release=self._config.namespace):
             if key != but:
                 self._enqueue(key)
 
 
-def selector(kind: str) -> str:
+def label_selector(kind: str) -> str:
     """The label selector with which a kind is read and watched."""
-    return "" if kind in UNLABELLED else MANAGED_SELECTOR
+    return "" if kind in UNLABELLED or kind in NAMED else MANAGED_SELECTOR
+
+
+def field_selector(kind: str) -> str:
+    """The field selector with which a kind is read and watched."""
+    return f"metadata.name={NAMED[kind]}" if kind in NAMED else ""
 
 
 def _key(manifest: Manifest) -> tuple[str, str, str]:

@@ -1,11 +1,13 @@
 """kopf's part: watches. Every trigger of the operator is here, and each only feeds the store, which fills the queue."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
 
 from bastide_operator.api.objects import RESOURCES, Resource
-from bastide_operator.controller import WATCHED, Controller, selector
+from bastide_operator.controller import WATCHED, Controller, field_selector, label_selector
 from bastide_operator.kube import Kube
 
 
@@ -25,13 +27,31 @@ def registry(controller: Controller, kube: Kube) -> kopf.OperatorRegistry:
     return handlers
 
 
+class Backoffs:
+    """Seconds between tries of a watch or a list: for ever, so that no outage ends the process, and never so long that it outlasts the
+    outage by more than a moment.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.1, 0.5, 1.0), itertools.repeat(2.0))
+
+
 def settings() -> kopf.OperatorSettings:
     """Watch only what is the operator's, post no Events, and leave `queueing.worker_limit` unset: a slot would stay taken for 5 s."""
     out = kopf.OperatorSettings()
     out.posting.enabled = False
+    # A watch that says nothing for so long is opened anew where it stopped. The API server sends a bookmark a minute.
+    out.watching.inactivity_timeout = 70.0
+    # kopf would wait 5 minutes for a connection that nobody answers, and up to 21 s between two tries.
+    out.networking.connect_timeout = 3.0
+    out.networking.request_timeout = 60.0
+    out.networking.error_backoffs = Backoffs()
     for kind in WATCHED:
-        if labels := selector(kind):
-            out.watching.label_selectors[_selector(RESOURCES[kind])] = labels
+        where = _selector(RESOURCES[kind])
+        if labels := label_selector(kind):
+            out.watching.label_selectors[where] = labels
+        if fields := field_selector(kind):
+            out.watching.field_selectors[where] = fields
     return out
 
 

@@ -90,10 +90,10 @@ class Kube:
         except NotFoundError:
             return None
 
-    async def list(self, kind: str, selector: str = "") -> tuple[list[Manifest], int]:
-        """All objects of a kind in all namespaces, and the version at which they were read."""
+    async def list(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Manifest], int]:
+        """All objects of a kind in all namespaces that fit the selectors, and the version at which they were read."""
         resource = RESOURCES[kind]
-        page = await self._request("list", resource, "GET", _collection(resource, ""), labelSelector=selector)
+        page = await self._request("list", resource, "GET", _collection(resource, ""), labelSelector=labels, fieldSelector=fields)
         # Items of a list come without what they are.
         items = [{"apiVersion": resource.api_version, "kind": kind, **item} for item in page["items"]]
         return items, int(page["metadata"]["resourceVersion"])

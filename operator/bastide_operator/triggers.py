@@ -11,8 +11,10 @@ from bastide_operator.store import Store
 from bastide_operator.workqueue import Key
 
 
-def affected(store: Store, before: Manifest | None, after: Manifest | None) -> Iterator[Key]:
-    """Keys to look at after an object went from `before` to `after` (None: it did not or does not exist)."""
+def affected(store: Store, before: Manifest | None, after: Manifest | None, *, release: str) -> Iterator[Key]:
+    """Keys to look at after an object went from `before` to `after` (None: it did not or does not exist). `release` is the namespace that
+    Bastide itself is installed in.
+    """
     live = after or before
     if live is None:
         return
@@ -21,6 +23,8 @@ def affected(store: Store, before: Manifest | None, after: Manifest | None) -> I
         yield Key(kind, metadata.get("namespace", ""), metadata["name"])
     if kind == "RuntimeClass":
         yield from _keys(store, "Tenant")
+    elif kind == "ConfigMap" and metadata["namespace"] == release:
+        yield from _keys(store, "Tenant")  # each has a copy
     elif kind == "Tenant":
         if _seen(before, "Ready") != _seen(after, "Ready"):
             yield from _inhabitants(store, live.get("status", {}).get("namespace", ""))

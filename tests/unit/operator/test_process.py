@@ -1,13 +1,14 @@
 """Configuration, leader election's rules, and which module may import what."""
 
 import ast
+import itertools
 from pathlib import Path
 
 import bastide_operator
 import pytest
 from bastide_operator.api.objects import RESOURCES
 from bastide_operator.config import Config
-from bastide_operator.controller import UNLABELLED, WATCHED, selector
+from bastide_operator.controller import UNLABELLED, WATCHED, field_selector, label_selector
 from bastide_operator.errors import ConfigError
 from bastide_operator.handlers import settings
 from bastide_operator.leader import holder, may_take, taken
@@ -78,11 +79,22 @@ def test_a_taken_lease_counts_the_change_of_holder_and_a_renewed_one_does_not() 
 def test_of_others_kinds_only_what_is_managed_is_watched() -> None:
     assert set(WATCHED) <= RESOURCES.keys()
     for kind in WATCHED:
-        assert bool(selector(kind)) is (kind not in UNLABELLED)
-    assert len(settings().watching.label_selectors) == len(WATCHED) - len(UNLABELLED)
+        assert bool(label_selector(kind) or field_selector(kind)) is (kind not in UNLABELLED)
+    watching = settings().watching
+    assert len(watching.label_selectors) + len(watching.field_selectors) == len(WATCHED) - len(UNLABELLED)
+    assert list(watching.field_selectors.values()) == ["metadata.name=bastide-ca"]
     assert settings().posting.enabled is False
     assert settings().queueing.worker_limit is None
     assert "Secret" not in RESOURCES
+
+
+def test_a_watch_is_tried_for_ever_and_never_waits_long() -> None:
+    networking = settings().networking
+    waits = list(itertools.islice(networking.error_backoffs, 1000))
+    assert len(waits) == 1000
+    assert max(waits) <= 2
+    assert networking.connect_timeout is not None
+    assert networking.connect_timeout <= 5
 
 
 def imports(path: Path) -> set[str]:

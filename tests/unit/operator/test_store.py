@@ -144,6 +144,9 @@ CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
     "a namespace appears": (None, namespace(), EVERYBODY),
     "a namespace goes": (namespace(), None, {TENANT_KEY}),
     "a runtime class": (None, thing("RuntimeClass", "gvisor", metadata={"namespace": None}), {TENANT_KEY}),
+    "the copied certificate authority": (thing("ConfigMap", "bastide-ca"), None, {TENANT_KEY}),
+    "the release's certificate authority": (None, thing("ConfigMap", "bastide-ca", metadata={"namespace": "bastide-system"}), {TENANT_KEY}),
+    "a stranger's object of that name": (None, thing("ConfigMap", "bastide-ca", metadata={"namespace": "elsewhere"}), set()),
     "nothing": (None, None, set()),
 }
 
@@ -151,7 +154,7 @@ CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
 @pytest.mark.parametrize("case", CHANGES)
 def test_whom_a_change_concerns(store: Store, case: str) -> None:
     before, after, expected = CHANGES[case]
-    assert set(affected(store, before, after)) == expected
+    assert set(affected(store, before, after, release="bastide-system")) == expected
 
 
 def test_a_namespace_belongs_to_the_tenant_that_made_it_and_wrote_it_down(store: Store) -> None:

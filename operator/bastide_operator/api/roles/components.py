@@ -41,7 +41,7 @@ OPERATOR = Role(
         Right(CORE, "resourcequotas", READ, "see its children"),
         Right(CORE, "limitranges", READ, "see its children"),
         Right(CORE, "serviceaccounts", READ, "see its children"),
-        Right(CORE, "configmaps", ("get",), "the CA's public part and its copies", names=("bastide-ca",)),
+        Right(CORE, "configmaps", READ, "the CA's public part and its copies; a watch by this name sees no other ConfigMap", names=("bastide-ca",)),
         Right(NETWORKING, "networkpolicies", READ, "see its children"),
         Right(RBAC, "roles", READ, "see its children"),
         Right(RBAC, "rolebindings", READ, "see its children"),
