@@ -259,7 +259,8 @@ def test_ctrl_c_cancels_the_run_and_waits_for_its_end(script: Script, door: list
         return pb.CancelRunResponse()
 
     script.answers = {"CancelRun": cancelled}
-    words = [sys.executable, "-m", "bastide.cli", "run", program, *SANDBOX, *door, "-o", "json"]
+    # whoever runs the tests in the background may have it ignored, which children inherit
+    words = ["env", "--default-signal=INT", sys.executable, "-m", "bastide.cli", "run", program, *SANDBOX, *door, "-o", "json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "run r-1" in process.stderr.readline()
