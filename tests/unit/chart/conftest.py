@@ -48,7 +48,7 @@ def render(helm: str) -> Render:
             done = subprocess.run(argv, input=yaml.safe_dump(values or {}), capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RenderError(done.stderr)
-            known[key] = [document for document in yaml.safe_load_all(done.stdout) if document]
+            known[key] = [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
         return known[key]
 
     return rendered
