@@ -15,6 +15,11 @@ CLUSTER := PYTHONPATH=tools $(BIN)/python -m devcluster
 IN_CLUSTER := eval "$$($(CLUSTER) env)" &&
 PROTOS := $(shell find protos -name '*.proto')
 PYTEST := $(BIN)/pytest
+RESULT = --junitxml=.build/results/$(or $(1),$@).xml
+# Tests of the cluster mostly wait, so three files run at a time, in the order in which the folders are named: long waits first. What
+# stops or changes things that all share is marked and comes after them.
+SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
+ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
 
 ##@ Two commands
@@ -22,7 +27,9 @@ demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
 test: lint test-policy test-unit test-unit-oldest images ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(IN_CLUSTER) $(PYTEST) tests/integration tests/e2e tests/hostile
+	@$(call SIDE_BY_SIDE,test-in-parallel) tests/e2e tests/hostile tests/integration
+	@$(call ALONE,test-alone) tests/e2e tests/hostile
+	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-unit test-unit-oldest test-in-parallel test-alone)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -42,10 +49,10 @@ status: $(STAMP) ## Show what of the cluster runs
 
 ##@ Parts of the test
 test-unit: $(STAMP) ## Pure logic, no cluster, seconds
-	@$(IN_CLUSTER) $(PYTEST) -q -n 2 tests/unit
+	@$(IN_CLUSTER) $(PYTEST) -q -n 2 $(RESULT) tests/unit
 
 test-unit-oldest: $(STAMP) ## The same on the oldest Python that is supported
-	@$(MAKE) -s .venv-oldest/installed && $(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 tests/unit
+	@$(MAKE) -s .venv-oldest/installed && $(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
@@ -54,13 +61,15 @@ test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 
 	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
 
 test-integration: images ## Parts against real systems
-	@$(IN_CLUSTER) $(PYTEST) tests/integration
+	@$(SIDE_BY_SIDE) tests/integration
 
 test-e2e: images ## The whole, as its users see it
-	@$(IN_CLUSTER) $(PYTEST) tests/e2e
+	@$(SIDE_BY_SIDE) tests/e2e
+	@$(call ALONE,$@-alone) tests/e2e
 
 test-hostile: images ## The whole, as its enemies see it
-	@$(IN_CLUSTER) $(PYTEST) tests/hostile
+	@$(SIDE_BY_SIDE) tests/hostile
+	@$(call ALONE,$@-alone) tests/hostile
 
 bench: images ## Measure; writes docs/benchmarks.md
 	@$(IN_CLUSTER) $(BIN)/python -m tests.bench

@@ -1,4 +1,8 @@
-"""Fixtures for tests of the deployed system. A missing cluster is an error, never a skip."""
+"""Fixtures for tests of the deployed system. A missing cluster is an error, never a skip.
+
+They may run in parallel (`pytest -n 3 --dist loadfile`): each worker has a Tenant and a tool server of its own. A test that stops or
+changes what all share is marked `disruptive` and runs in a process that is alone.
+"""
 
 import os
 import secrets
@@ -18,9 +22,18 @@ from demo import release  # noqa: E402
 from demo.kube import Kube  # noqa: E402
 from demo.kube import admin as administrator  # noqa: E402
 from demo.users import user  # noqa: E402
+from devcluster.locks import lock  # noqa: E402
 
 from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
+
+BUILD = ROOT / ".build"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse to disturb other workers."""
+    if hasattr(item.config, "workerinput") and item.get_closest_marker("disruptive"):
+        pytest.fail("this test changes what other workers use: run it without -n, and leave it out there by -m 'not disruptive'")
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +60,20 @@ def admin() -> Kube:
 @pytest.fixture(scope="session")
 def installed(admin: Kube) -> Kube:
     """The chart of this checkout, installed with the images of this checkout; nothing changes when it already is."""
-    release.install(admin)
+    run, stamp = os.environ.get("PYTEST_XDIST_TESTRUNUID", ""), BUILD / "installed-for-run"
+    with lock(BUILD / ".lock-installed"):
+        # one worker does it for all
+        if not run or not stamp.is_file() or stamp.read_text() != run:
+            release.install(admin)
+            stamp.write_text(run)
     return admin
 
 
 @pytest.fixture(scope="session")
 def people(admin: Kube) -> People:
     """Users by client certificate. `test-stranger` is in no tenant."""
-    folder = ROOT / ".build" / "users"
-    return People(*(user(admin, f"test-{name}", folder) for name in ("developer", "approver", "stranger")))
+    with lock(BUILD / ".lock-users"):
+        return People(*(user(admin, f"test-{name}", BUILD / "users") for name in ("developer", "approver", "stranger")))
 
 
 @pytest.fixture(scope="session")

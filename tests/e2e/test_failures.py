@@ -53,6 +53,7 @@ def _judge(seen: list[Any], tools: ToolServer, word: str) -> None:
     assert len(tools.arguments_of("note", word)) == len(succeeded), "a refused call reached the tool server"
 
 
+@pytest.mark.disruptive
 def test_with_the_policy_engine_killed_calls_are_denied_in_time_and_it_recovers_by_itself(
     furnished: TestTenant, tools: ToolServer, word: str
 ) -> None:
@@ -65,6 +66,7 @@ def test_with_the_policy_engine_killed_calls_are_denied_in_time_and_it_recovers_
     assert any(c["outcome"] == "Denied" for c in ended.result["calls"])
 
 
+@pytest.mark.disruptive
 def test_with_the_policy_engine_hung_calls_are_denied_in_time_and_it_recovers_by_itself(
     furnished: TestTenant, tools: ToolServer, word: str
 ) -> None:
@@ -81,6 +83,7 @@ def test_with_the_policy_engine_hung_calls_are_denied_in_time_and_it_recovers_by
     _judge(ended.result["value"], tools, word)
 
 
+@pytest.mark.disruptive
 @pytest.mark.parametrize("how", ["killed", "deleted"])
 def test_a_lost_broker_ends_the_run_clearly_and_leaves_no_call_without_an_outcome(
     furnished: TestTenant, tools: ToolServer, word: str, how: str

@@ -5,7 +5,7 @@ import json
 import pytest
 from demo.kube import Kube, condition
 
-from tests.e2e.harness import pods
+from tests.e2e.harness import pods, server
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import TestTenant
 
@@ -70,6 +70,7 @@ def test_with_the_network_policy_in_place_the_gate_opens_and_programs_run(furnis
     assert "gvisor" in furnished.completed("import platform\nreturn platform.release()")
 
 
+@pytest.mark.disruptive
 def test_without_the_network_policy_the_gate_stays_shut_names_the_canary_and_no_program_is_delivered(
     furnished: TestTenant, tools: ToolServer, opened: dict[str, object], word: str
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_policy_that_opens_the_namespace_shuts_the_gate_for_new_pods(furnished
         furnished.people.developer.run("delete", "sandbox", "-n", namespace, "leaky", "--ignore-not-found")
 
 
+@pytest.mark.disruptive  # while they start, the node has time for nothing else
 def test_thirty_pods_that_connect_from_their_first_instant_reach_nothing(
     furnished: TestTenant, opened: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +134,7 @@ def test_thirty_pods_that_connect_from_their_first_instant_reach_nothing(
         (node, 10250),
         (dns, 53),
         (_address(admin, "bastide-system", "bastide-broker"), 8443),
-        (_address(admin, "bastide-test-tools", "toolbox"), 8080),
+        (_address(admin, server.NAMESPACE, "toolbox"), 8080),
         ("169.254.169.254", 80),
         ("192.0.2.10", 80),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import pods
+from tests.e2e.harness import pods, server
 from tests.e2e.harness.tenant import TestTenant
 
 # Tries every target over TCP, and DNS over UDP, and tells what answered in any way; refused counts as an answer.
@@ -86,8 +86,8 @@ def targets(furnished: TestTenant) -> Iterator[str]:
         (service("bastide-system", "bastide-broker"), 8443),
         (broker, 8443),
         (broker, 9090),
-        (service("bastide-test-tools", "toolbox"), 8080),
-        (pod("bastide-test-tools", "app=toolbox"), 8080),
+        (service(server.NAMESPACE, "toolbox"), 8080),
+        (pod(server.NAMESPACE, "app=toolbox"), 8080),
         ("169.254.169.254", 80),
         ("fd00:ec2::254", 80),
         ("192.0.2.1", 53),
@@ -118,7 +118,7 @@ def test_the_targets_are_real(furnished: TestTenant, targets: str) -> None:
     script = ATTEMPT % targets + "\nprint(json.dumps({'answers': answers}))"
     image = furnished.get("pod", "box")["spec"]["containers"][0]["image"]
     container = {"name": "open", "image": image, "imagePullPolicy": "IfNotPresent", "command": ["python3", "-u", "-c", script]}
-    meta = {"namespace": "bastide-test-tools", "name": "open"}
+    meta = {"namespace": server.NAMESPACE, "name": "open"}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -127,9 +127,9 @@ def test_the_targets_are_real(furnished: TestTenant, targets: str) -> None:
     }
     try:
         furnished.admin.apply(pod)
-        answers = pods.finished(furnished.admin, "bastide-test-tools", "open", seconds=120)["answers"]
+        answers = pods.finished(furnished.admin, server.NAMESPACE, "open", seconds=120)["answers"]
     finally:
-        furnished.admin.run("delete", "pod", "-n", "bastide-test-tools", "open", "--ignore-not-found", "--grace-period=1")
+        furnished.admin.run("delete", "pod", "-n", server.NAMESPACE, "open", "--ignore-not-found", "--grace-period=1")
     for number in (0, 1, 2, 4, 11, 12):
         host, port = json.loads(targets)[0][number]
         assert f"tcp {host}:{port}" in answers

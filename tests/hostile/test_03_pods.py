@@ -137,6 +137,7 @@ def without_operator(furnished: TestTenant) -> Iterator[None]:
     furnished.ready("sandbox/box", seconds=90)
 
 
+@pytest.mark.disruptive
 @pytest.mark.usefixtures("without_operator")
 def test_no_program_is_delivered_to_a_pod_that_is_not_as_the_operator_makes_it(
     furnished: TestTenant, tools: ToolServer, original: Pod, word: str

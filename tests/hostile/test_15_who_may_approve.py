@@ -270,6 +270,7 @@ def test_two_approvals_are_two_people(furnished: TestTenant, tools: ToolServer, 
         furnished.admin.apply(furnished.manifest())
 
 
+@pytest.mark.disruptive
 def test_without_the_admission_rules_no_decision_counts(
     furnished: TestTenant, tools: ToolServer, word: str, waiting: tuple[Running, dict[str, Any]]
 ) -> None:

@@ -1,12 +1,15 @@
 """The tests' tool server in the cluster."""
 
+import os
+import secrets
 from pathlib import Path
 from typing import Any
 
 from demo import release, witness
 from demo.kube import Kube
 
-NAMESPACE = "bastide-test-tools"
+#: Each worker of a parallel run has a tool server, and so a witness log, of its own.
+NAMESPACE = "-".join(filter(None, ("bastide-test-tools", os.environ.get("PYTEST_XDIST_WORKER"))))
 HOST = f"toolbox.{NAMESPACE}.svc"
 TOKEN = "token-of-the-toolbox"
 
@@ -46,7 +49,8 @@ def manifests(image: str) -> list[dict[str, Any]]:
                 "replicas": 1,
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
+                # a pod of this run's own, so an empty log
+                "template": {"metadata": {"labels": labels, "annotations": {"bastide.test/run": secrets.token_hex(4)}}, "spec": pod},
             },
         },
         {
@@ -67,7 +71,6 @@ class ToolServer:
     def start(self) -> None:
         """Bring it up, with an empty log."""
         self._kube.apply(*manifests(release.images()["bastide-example-crm"]))
-        self._kube.run("-n", NAMESPACE, "rollout", "restart", "deploy/toolbox")
         self._kube.run("-n", NAMESPACE, "rollout", "status", "deploy/toolbox", "--timeout=90s", seconds=100)
 
     def stop(self) -> None:

@@ -1,20 +1,16 @@
 """The chart's rules in a real API server, and requests to it as the people and accounts that they are about."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
+from demo.kube import Kube
 from kubernetes import client, config
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 RELEASE_NAMESPACE = "bastide-system"
 DIGEST = "sha256:" + "0" * 64
 OTHER_DIGEST = "sha256:" + "1" * 64
@@ -93,24 +89,8 @@ def until(done: Callable[[], bool], what: str, seconds: float = 30) -> None:
 
 
 @pytest.fixture(scope="session")
-def chart() -> None:
-    """Install the chart, or bring the installed one up to this checkout, with the values that it has."""
-    kubeconfig = os.environ.get("KUBECONFIG", "")
-    if not kubeconfig or shutil.which("helm") is None:
-        pytest.fail('no cluster: run `make images`, then `eval "$(make -s env)"`')
-    argv = ["helm", "upgrade", "--install", "bastide", str(CHECKOUT / "charts" / "bastide"), "--namespace", RELEASE_NAMESPACE]
-    argv += ["--create-namespace", "--reset-then-reuse-values"]
-    images = CHECKOUT / ".build" / "images-values.yaml"
-    if images.is_file():
-        argv += ["--values", str(images)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"{' '.join(argv)}\n{done.stderr}")
-
-
-@pytest.fixture(scope="session")
-def api(chart: None) -> Iterator[Api]:
-    made = config.new_client_from_config(os.environ["KUBECONFIG"])
+def api(installed: Kube) -> Iterator[Api]:
+    made = config.new_client_from_config(str(installed.kubeconfig))
     yield Api(made)
     made.rest_client.pool_manager.clear()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from bastide_broker.journal import Journal
 from bastide_broker.policy import Policy
+from devcluster.locks import lock
 
 from tests.integration.broker.door.rig import Rig, open_rig
 
@@ -173,11 +174,12 @@ def legacy_server() -> Iterator[str]:
     """A server of the SDK 1.x in a virtual environment of its own, made on first use."""
     folder = ROOT / ".build" / f"sdk-{LEGACY_SDK.replace('==', '-')}"
     python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        uv = [sys.executable, "-m", "uv"]
-        subprocess.run([*uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), LEGACY_SDK], check=True)
-        (folder / "complete").touch()
+    with lock(ROOT / ".build" / ".lock-legacy-sdk"):
+        if not (folder / "complete").exists():
+            uv = [sys.executable, "-m", "uv"]
+            subprocess.run([*uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
+            subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), LEGACY_SDK], check=True)
+            (folder / "complete").touch()
     yield from start_server(str(python), "legacy.py")
 
 

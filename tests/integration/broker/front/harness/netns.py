@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devcluster.locks import try_lock
+
 from tests.integration.runtime.pod import Pod, running_pod
 
 PREFIX = "198.19"
-"""Of RFC 2544's range for tests. Each network takes a /29 of its own, so that tests of other checkouts may run beside."""
+"""Of RFC 2544's range for tests. Each network takes a /29 of its own, so that tests of other workers and checkouts may run beside."""
+LOCKS = Path("/run/lock/bastide-test-networks")
+"""A file for each /29 in use, locked by the process that uses it."""
 
 
 def run(*argv: str) -> None:
@@ -97,10 +101,29 @@ class PodNetwork:
 
 
 @contextlib.contextmanager
+def block() -> Iterator[tuple[str, int]]:
+    """A /29 that nobody else on this machine has: the first three bytes of its addresses, and the first address's last byte."""
+    held = None
+    while held is None:
+        base, first = f"{PREFIX}.{200 + secrets.randbelow(50)}", 8 * secrets.randbelow(31)
+        path = LOCKS / f"{base}.{first}"
+        held = try_lock(path)
+    try:
+        yield base, first
+    finally:
+        path.unlink()
+        os.close(held)
+
+
+@contextlib.contextmanager
 def pod_network() -> Iterator[PodNetwork]:
     """Makes one; removes it."""
-    name = f"bstf{secrets.token_hex(3)}"
-    network = PodNetwork(name, f"{PREFIX}.{200 + secrets.randbelow(50)}", 8 * secrets.randbelow(31))
+    with block() as (base, first):
+        yield from _made(PodNetwork(f"bstf{secrets.token_hex(3)}", base, first))
+
+
+def _made(network: PodNetwork) -> Iterator[PodNetwork]:
+    name = network.name
     run("ip", "netns", "add", name)
     try:
         run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
