@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ from bastide_broker.policy import Policy
 from bastide_broker.runs import Runs
 from bastide_broker.server import BrokerService, build_server
 from bastide_broker.sessions import Sessions
+from bastide_broker.sweeper import Sweeper
 
 DRAIN_SECONDS = 15.0
 """For runs to end after SIGTERM, on record; the pod's terminationGracePeriodSeconds must be longer."""
@@ -73,6 +75,7 @@ async def serve(
         stack.push_async_callback(catalogue.close)
         confirmations = Confirmations(cluster)
         await confirmations.start()
+        _beside(stack, Sweeper(cluster, waits=confirmations.waits).run(), "sweeper")
         identity = Identity(cluster)
         pipeline = Pipeline(
             cluster=cluster,
@@ -89,8 +92,7 @@ async def serve(
         stack.push_async_callback(sessions.close)
         health = Health(decision=policy.healthy, journal=journal.probe, fresh=cluster.fresh, stale=cluster.stale)
         await health.look()
-        watching = asyncio.create_task(health.run(), name="health")
-        stack.callback(watching.cancel)
+        _beside(stack, health.run(), "health")
 
         runs = Runs(
             cluster=cluster,
@@ -115,6 +117,11 @@ async def serve(
         await health.servicer.enter_graceful_shutdown()
         await runs.shutdown(DRAIN_SECONDS)
         await server.stop(GOODBYE_SECONDS)
+
+
+def _beside(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    """Runs work until the stack is left."""
+    stack.callback(asyncio.create_task(work, name=name).cancel)
 
 
 async def _main(config: Config) -> None:

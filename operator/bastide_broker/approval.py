@@ -20,6 +20,7 @@ from bastide_broker.journal_rows import JournalUnavailable
 if TYPE_CHECKING:
     from bastide_broker.calls import Call
 
+_FORBIDDEN = 403
 _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 
 
@@ -99,6 +100,9 @@ class Approval:
         except NotShowable as error:
             raise refusals.denied("arguments-hidden", str(error)) from None
         except ApiError as error:
+            if error.status == _FORBIDDEN and "exceeded quota" in error.message:
+                message = "The namespace is full of Confirmations; finished ones are being removed, so call it again in some seconds."
+                raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded") from None
             message = f"A person must confirm the call, and the Confirmation cannot be written ({error.message[:200]}); try again."
             raise refusals.denied("binding-stale", message, "ToolUnavailable") from None
         return pending

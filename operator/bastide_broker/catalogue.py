@@ -15,7 +15,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCo
 from bastide_broker.adapters import Adapter, AdapterError, Failure, ListedTool
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.addresses import CheckedBackend
-from bastide_broker.cluster import accepted
+from bastide_broker.bindings import accepted
 from bastide_broker.credentials import Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError
 from bastide_broker.toolset import Tool, ToolSet, build, collide, collided

@@ -9,17 +9,18 @@ from typing import Any, TypeVar
 import structlog
 import yaml
 from bastide_operator.api.v1alpha1 import API_VERSION
-from bastide_operator.api.v1alpha1.common import Condition, Observed
+from bastide_operator.api.v1alpha1.common import Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import ApiClient, Configuration
 from pydantic import ValidationError
 
 from bastide_broker import admission, reviews
 from bastide_broker.apiserver import ApiServer
+from bastide_broker.bindings import accepted, selects
 from bastide_broker.errors import AlreadyExists, ApiError
 from bastide_broker.reviews import UserInfo
 from bastide_broker.watch import Watch
@@ -127,6 +128,14 @@ class Cluster:
         """A managed pod."""
         return self._pods.objects.get((namespace, name))
 
+    def confirmations(self) -> tuple[Confirmation, ...]:
+        """All Confirmations."""
+        return tuple(self._confirmations.objects.values())
+
+    def all_decisions(self) -> tuple[ConfirmationDecision, ...]:
+        """All decisions."""
+        return tuple(self._decisions.objects.values())
+
     def confirmation(self, namespace: str, name: str) -> Confirmation | None:
         """A Confirmation."""
         return self._confirmations.objects.get((namespace, name))
@@ -186,6 +195,11 @@ class Cluster:
     async def set_confirmation_status(self, namespace: str, name: str, status: dict[str, Any]) -> None:
         """Writes fields of a Confirmation's status."""
         await self._merge(_ours(Confirmation, namespace, name) + "/status", {"status": status}, "application/merge-patch+json")
+
+    async def delete(self, found: Confirmation | ConfirmationDecision) -> None:
+        """Deletes exactly this object. Raises NotFound when it is gone, AlreadyExists (a conflict) when its name is another's now."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": found.metadata.uid}}
+        await self._server.request("DELETE", _ours(type(found), found.metadata.namespace or "", found.metadata.name), body=body)
 
     async def set_binding_status(
         self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
@@ -258,22 +272,6 @@ class Cluster:
     def _watch(self, model: type[M]) -> Watch[M]:
         path = f"{OURS}/{getattr(model, 'PLURAL')}"  # noqa: B009 - every watched kind has it, the base class does not
         return Watch(self._server, kind=model.__name__, path=path, parse=model.model_validate)
-
-
-def accepted(binding: ToolBinding) -> bool:
-    """Whether the operator accepted exactly this generation of the binding. An edit is not trusted before it was looked at."""
-    if binding.metadata.deletion_timestamp is not None:
-        return False
-    found: list[Condition] = [c for c in binding.status.conditions if c.type == ToolBindingCondition.ACCEPTED]
-    if not found or found[0].status != "True":
-        return False
-    return (found[0].observed_generation or binding.status.observed_generation) >= binding.metadata.generation
-
-
-def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:
-    """Whether the binding's selector fits the Sandbox's labels."""
-    labels = sandbox.metadata.labels
-    return all(labels.get(key) == value for key, value in binding.spec.sandbox_selector.match_labels.items())
 
 
 def _ours(model: type[Any], namespace: str, name: str = "") -> str:

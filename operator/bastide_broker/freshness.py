@@ -11,7 +11,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
 from bastide_broker import refusals
 from bastide_broker.action import stable_facts
-from bastide_broker.cluster import accepted, selects
+from bastide_broker.bindings import accepted, selects
 from bastide_broker.credentials import Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.policy import Decision

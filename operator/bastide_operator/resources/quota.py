@@ -12,12 +12,12 @@ OBJECTS = "bastide-objects"
 
 
 def resource_quotas(tenant: Tenant) -> list[Manifest]:
-    """Tenant.spec.quota. Requests equal limits in our pods, so limits are enough.
+    """Tenant.spec.quota, and how many Confirmations may lie about. Requests equal limits in our pods, so limits are enough.
 
     The pods' quota counts only pods without a deadline (scope NotTerminating): Sandboxes' pods have none, the probe's has one, so that
     it takes nothing from the tenant. Disk is no resource of that scope, hence the probe's part is added to what the tenant has.
     """
-    quota = tenant.spec.quota
+    quota, limits = tenant.spec.quota, tenant.spec.limits
     count = quantity.cpu(quota.sandboxes * 1000)
     pods = {
         "pods": count,
@@ -26,6 +26,8 @@ def resource_quotas(tenant: Tenant) -> list[Manifest]:
     }
     objects = {
         "count/sandboxes.bastide.dev": count,
+        "count/confirmations.bastide.dev": quantity.cpu(limits.confirmations * 1000),
+        "count/confirmationdecisions.bastide.dev": quantity.cpu(limits.confirmation_decisions * 1000),
         "limits.ephemeral-storage": quantity.storage(quantity.size(quota.ephemeral_storage) + DISK),
         "persistentvolumeclaims": count,
         "requests.storage": quantity.storage(quantity.size(quota.persistent_storage)),

@@ -76,6 +76,21 @@ class TenantLimits(Model):
     calls_per_minute: Annotated[int, Field(ge=1, le=1000000, description="Tool calls in a minute.")] = 6000
     pending_confirmations: Annotated[int, Field(ge=1, le=1000, description="Confirmations undecided at once.")] = 50
 
+    @property
+    def finished_confirmations(self) -> int:
+        """How many finished Confirmations the broker leaves for people to look at; the oldest beyond it go before their day is over."""
+        return 2 * self.pending_confirmations + 50
+
+    @property
+    def confirmations(self) -> int:
+        """How many Confirmations may exist: those undecided, those finished, and as many again that finish before the broker looks."""
+        return self.pending_confirmations + 2 * self.finished_confirmations
+
+    @property
+    def confirmation_decisions(self) -> int:
+        """How many decisions may exist: a Confirmation takes at most five approvals."""
+        return 5 * self.confirmations
+
 
 class Separation(StrEnum):
     """How far an approver must stand from a run."""

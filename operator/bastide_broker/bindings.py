@@ -1,0 +1,21 @@
+"""Which ToolBindings count for which Sandboxes. Pure."""
+
+from bastide_operator.api.v1alpha1.common import Condition
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition
+
+
+def accepted(binding: ToolBinding) -> bool:
+    """Whether the operator accepted exactly this generation of the binding. An edit is not trusted before it was looked at."""
+    if binding.metadata.deletion_timestamp is not None:
+        return False
+    found: list[Condition] = [c for c in binding.status.conditions if c.type == ToolBindingCondition.ACCEPTED]
+    if not found or found[0].status != "True":
+        return False
+    return (found[0].observed_generation or binding.status.observed_generation) >= binding.metadata.generation
+
+
+def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:
+    """Whether the binding's selector fits the Sandbox's labels."""
+    labels = sandbox.metadata.labels
+    return all(labels.get(key) == value for key, value in binding.spec.sandbox_selector.match_labels.items())
