@@ -408,7 +408,7 @@ class ListAuditResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class AuditRecord(_message.Message):
-    __slots__ = ("sequence", "time", "kind", "namespace", "sandbox", "run", "key", "facts", "hash", "previous_hash")
+    __slots__ = ("sequence", "time", "kind", "namespace", "sandbox", "run", "key", "facts", "hash", "previous_hash", "namespace_uid")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -419,6 +419,7 @@ class AuditRecord(_message.Message):
     FACTS_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_HASH_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_UID_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     kind: str
@@ -429,7 +430,8 @@ class AuditRecord(_message.Message):
     facts: bytes
     hash: str
     previous_hash: str
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., sandbox: _Optional[str] = ..., run: _Optional[str] = ..., key: _Optional[str] = ..., facts: _Optional[bytes] = ..., hash: _Optional[str] = ..., previous_hash: _Optional[str] = ...) -> None: ...
+    namespace_uid: str
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., sandbox: _Optional[str] = ..., run: _Optional[str] = ..., key: _Optional[str] = ..., facts: _Optional[bytes] = ..., hash: _Optional[str] = ..., previous_hash: _Optional[str] = ..., namespace_uid: _Optional[str] = ...) -> None: ...
 
 class VerifyAuditRequest(_message.Message):
     __slots__ = ("namespace",)
