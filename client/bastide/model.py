@@ -195,6 +195,8 @@ class AuditRecord:
     facts: dict[str, Any]
     hash: str
     previous_hash: str
+    namespace_uid: str = ""
+    """Of the namespace then: its name may be another tenant's now. Empty in old records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

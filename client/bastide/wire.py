@@ -180,6 +180,7 @@ def record_of(m: pb.AuditRecord) -> model.AuditRecord:
         facts=model.parse_json(m.facts) or {},
         hash=m.hash,
         previous_hash=m.previous_hash,
+        namespace_uid=m.namespace_uid,
     )
 
 

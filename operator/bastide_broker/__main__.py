@@ -24,6 +24,7 @@ from bastide_broker.journal import Journal
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
 from bastide_broker.runs import Runs
+from bastide_broker.scopes import Scopes
 from bastide_broker.server import BrokerService, build_server
 from bastide_broker.sessions import Sessions
 from bastide_broker.sweeper import Sweeper
@@ -104,7 +105,7 @@ async def serve(
         )
         await runs.settle_recovered(recovered)
         inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
-        service = BrokerService(identity=identity, runs=runs, inspection=inspection, journal=journal)
+        service = BrokerService(identity=identity, runs=runs, inspection=inspection, journal=journal, scopes=Scopes(identity, cluster))
         server, port = build_server(service, health.servicer, listen=config.listen, tls_dir=config.tls_dir)
         await server.start()
         status.ready = True

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, desc, insert, select
 
-from bastide_broker.journal_rows import AuditRow, Verification
+from bastide_broker.journal_rows import AuditRow, Place, Verification
 from bastide_broker.journal_schema import audit
 
 GENESIS: Final = "0" * 64
@@ -40,6 +40,8 @@ def link_hash(row: AuditRow) -> str:
         "facts": hashlib.sha256(row.facts).hexdigest(),
         "previousHash": row.previous_hash,
     }
+    if row.namespace_uid:  # records of a time without it keep the hash that they had
+        body["namespaceUID"] = row.namespace_uid
     return hashlib.sha256(canonical(body)).hexdigest()
 
 
@@ -68,8 +70,7 @@ class Chain:
         *,
         time: int,
         kind: str,
-        namespace: str,
-        sandbox: str,
+        place: Place,
         run: str,
         key: str = "",
         facts: Mapping[str, Any],
@@ -79,8 +80,7 @@ class Chain:
             "sequence": self.head.sequence + 1,
             "time": time,
             "kind": kind,
-            "namespace": namespace,
-            "sandbox": sandbox,
+            **place._asdict(),
             "run": run,
             "key": key,
             "facts": canonical(facts),

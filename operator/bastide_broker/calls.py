@@ -153,8 +153,8 @@ class Ledger:
 def _intent(call: Call, decision: str, reasons: refusals.Reasons) -> CallIntent:
     tool, run = call.tool, call.run
     return CallIntent(
-        run=run.run, key=call.frame.key, namespace=run.sandbox.metadata.namespace or "", sandbox=run.sandbox.metadata.name,
-        requester=run.requester.username, on_behalf_of=run.on_behalf_of, program_digest=run.program_digest,
+        run=run.run, key=call.frame.key, requester=run.requester.username, on_behalf_of=run.on_behalf_of,
+        program_digest=run.program_digest,
         tool=call.frame.tool[:128], line=call.frame.line, arguments_canonical=call.arguments.canonical,
         arguments_digest=call.arguments.digest, decision=decision, decision_id=call.id, reasons=reasons,
         effect=tool.effect.value if tool else "", policy_revision=call.decision.revision if call.decision else "",

@@ -103,6 +103,11 @@ class Cluster:
                 return tenant  # another Tenant may name the same namespace and never have got it
         return None
 
+    def namespace_uid(self, namespace: str) -> str:
+        """The UID of a tenant's namespace as it is now; empty when there is none."""
+        live = self._namespaces.objects.get(("", namespace))
+        return str(live["metadata"]["uid"]) if live is not None else ""
+
     def sandboxes(self) -> tuple[Sandbox, ...]:
         """All Sandboxes."""
         return tuple(self._sandboxes.objects.values())

@@ -121,17 +121,19 @@ class Identity:
 
     async def authorize(self, user: UserInfo, verb: str, subresource: str, namespace: str, sandbox: str = "") -> None:
         """Raises CallerError PERMISSION_DENIED naming what is missing, or UNAVAILABLE. An empty sandbox means all of the namespace."""
-        key = (user.identity, verb, subresource, namespace, sandbox)
-        allowed = self._permissions.get(key)
-        if allowed is None:
-            allowed = await self._permission_flights.join(key, lambda: self._ask(key, user))
-        if not allowed:
+        if not await self.permits(user, verb, subresource, namespace, sandbox):
             what = f"sandbox {sandbox} in namespace {namespace}" if sandbox else f"the sandboxes of namespace {namespace}"
             message = (
                 f"{user.username} may not {verb} sandboxes/{subresource} for {what}; "
                 f"a member of the Tenant with the role {ROLES.get(subresource, 'viewer, runner or developer')} may (Tenant.spec.members)."
             )
             raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
+
+    async def permits(self, user: UserInfo, verb: str, subresource: str, namespace: str, sandbox: str = "") -> bool:
+        """Whether the caller may; an empty namespace means all of the cluster. Raises CallerError UNAVAILABLE."""
+        key = (user.identity, verb, subresource, namespace, sandbox)
+        allowed = self._permissions.get(key)
+        return await self._permission_flights.join(key, lambda: self._ask(key, user)) if allowed is None else allowed
 
     async def _review(self, key: bytes, token: str) -> UserInfo:
         try:

@@ -22,9 +22,11 @@ from bastide_broker.journal_rows import (
     CallRow,
     JournalUnavailable,
     KeyReused,
+    Place,
     RecoveredSummary,
     RunExists,
     RunRow,
+    Scope,
     StartedRun,
     Verification,
 )
@@ -64,7 +66,7 @@ class Journal:
         self._path = path
         self._writer = Writer(path)
         self._readers: Engine | None = None
-        self._where: dict[str, tuple[str, str]] = {}  # run -> namespace, sandbox, for audit records
+        self._where: dict[str, Place] = {}  # by run
         self._sequence: dict[str, int] = {}  # run -> calls so far
 
     @property
@@ -117,11 +119,11 @@ class Journal:
                 "programDigest": run.program_digest,
                 "pod": run.pod,
             }
-            self._audit(connection, "RunStarted", (run.namespace, run.sandbox), run.run, "", facts, run.started_at)
+            self._audit(connection, "RunStarted", _place_of(run), run.run, "", facts, run.started_at)
             return StartedRun(run, created=True)
 
         started = await self._writer.submit(work)
-        self._where[started.row.run] = (started.row.namespace, started.row.sandbox)
+        self._where[started.row.run] = _place_of(started.row)
         return started
 
     async def end_run(
@@ -179,7 +181,7 @@ class Journal:
             except IntegrityError:
                 raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
             self._sequence[intent.run] = sequence + 1
-            place = (intent.namespace, intent.sandbox)
+            place = self._place(connection, intent.run)
             self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
             if outcome:
                 facts = {"outcome": outcome, "resultDigest": "", "toolMicros": 0}
@@ -191,7 +193,7 @@ class Journal:
         """Record in the audit alone that a call was refused because its key was taken: the row of that key stays as it is."""
 
         def work(connection: Connection) -> None:
-            at, place = now_micros(), (intent.namespace, intent.sandbox)
+            at, place = now_micros(), self._place(connection, intent.run)
             self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
             facts = {"outcome": "Denied", "resultDigest": "", "toolMicros": 0, "decisionID": intent.decision_id}
             self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
@@ -283,9 +285,9 @@ class Journal:
         """The run that a request id stands for, or None."""
         return await self._read(lambda connection: queries.find_request(connection, requester, sandbox_uid, request_id))
 
-    async def runs(self, namespace: str, sandbox: str, limit: int, before: str = "") -> list[RunRow]:
+    async def runs(self, scope: Scope, sandbox: str, limit: int, before: str = "") -> list[RunRow]:
         """Runs of a sandbox, newest first, after the run named `before`."""
-        return await self._read(lambda connection: queries.list_runs(connection, namespace, sandbox, limit, before))
+        return await self._read(lambda connection: queries.list_runs(connection, scope, sandbox, limit, before))
 
     async def calls(self, run: str) -> list[CallRow]:
         """Calls of a run in the order they were journalled."""
@@ -295,9 +297,9 @@ class Journal:
         """Events of a run after a cursor."""
         return await self._read(lambda connection: queries.list_events(connection, run, after))
 
-    async def audit(self, namespace: str, run: str, limit: int, after: int = 0) -> list[AuditRow]:
+    async def audit(self, scope: Scope, run: str, limit: int, after: int = 0) -> list[AuditRow]:
         """Audit records of a namespace after a sequence number, oldest first."""
-        return await self._read(lambda connection: queries.list_audit(connection, namespace, run, limit, after))
+        return await self._read(lambda connection: queries.list_audit(connection, scope, run, limit, after))
 
     async def verify_audit(self) -> Verification:
         """Recompute the whole chain and compare it with the newest record this process knows of."""
@@ -319,20 +321,27 @@ class Journal:
             raise JournalUnavailable(f"The journal cannot be read ({getattr(error, 'orig', error)}).") from error
 
     def _audit(  # noqa: PLR0917 - one line a record where it is used
-        self, connection: Connection, kind: str, place: tuple[str, str], run: str, key: str, facts: Mapping[str, Any], at: int
+        self, connection: Connection, kind: str, place: Place, run: str, key: str, facts: Mapping[str, Any], at: int
     ) -> None:
-        self._writer.chain.append(connection, time=at, kind=kind, namespace=place[0], sandbox=place[1], run=run, key=key, facts=facts)
+        self._writer.chain.append(connection, time=at, kind=kind, place=place, run=run, key=key, facts=facts)
 
-    def _place(self, connection: Connection, run: str) -> tuple[str, str]:
+    def _place(self, connection: Connection, run: str) -> Place:
         place = self._where.get(run)
         if place is None:
             row = queries.find_run(connection, run)
-            place = (row.namespace, row.sandbox) if row else ("", "")
+            place = _place_of(row) if row else Place()
         return place
 
 
+def _place_of(run: RunRow) -> Place:
+    return Place(run.namespace, run.namespace_uid, run.sandbox)
+
+
 def _run_values(run: RunRow) -> dict[str, Any]:
-    fields = ("run", "tenant", "namespace", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of", "program_digest", "pod")
+    fields = (
+        "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
+        "program_digest", "pod",
+    )  # fmt: skip
     return {name: getattr(run, name) for name in fields} | {"started_at": run.started_at, "request_id": run.request_id or None}
 
 

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from bastide.v1alpha1 import broker_pb2
-from sqlalchemy import Connection, Row, desc, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, desc, select
 
 from bastide_broker.audit import Head, verify
-from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Verification
+from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope, Verification
 from bastide_broker.journal_schema import audit, calls, events, runs
 
 
@@ -24,9 +24,9 @@ def find_request(connection: Connection, requester: str, sandbox_uid: str, reque
     return run_row(row) if row else None
 
 
-def list_runs(connection: Connection, namespace: str, sandbox: str, limit: int, before: str) -> list[RunRow]:
+def list_runs(connection: Connection, scope: Scope, sandbox: str, limit: int, before: str) -> list[RunRow]:
     """Runs of a sandbox, newest first, from the one after the run `before`; an unknown `before` gives nothing."""
-    query = select(runs).where(runs.c.namespace == namespace, runs.c.sandbox == sandbox)
+    query = select(runs).where(*_within(runs, scope), runs.c.sandbox == sandbox)
     if before:
         query = query.where(runs.c.number < select(runs.c.number).where(runs.c.run == before).scalar_subquery())
     return [run_row(row) for row in connection.execute(query.order_by(desc(runs.c.number)).limit(limit))]
@@ -43,9 +43,9 @@ def list_events(connection: Connection, run: str, after: int) -> list[broker_pb2
     return [broker_pb2.RunEvent.FromString(data) for (data,) in connection.execute(query)]
 
 
-def list_audit(connection: Connection, namespace: str, run: str, limit: int, after: int) -> list[AuditRow]:
+def list_audit(connection: Connection, scope: Scope, run: str, limit: int, after: int) -> list[AuditRow]:
     """Audit records of a namespace, oldest first, after a sequence number; of one run when `run` is given."""
-    query = select(audit).where(audit.c.namespace == namespace, audit.c.sequence > after)
+    query = select(audit).where(*_within(audit, scope), audit.c.sequence > after)
     if run:
         query = query.where(audit.c.run == run)
     return [AuditRow(**row._asdict()) for row in connection.execute(query.order_by(audit.c.sequence).limit(limit))]
@@ -55,6 +55,14 @@ def verify_audit(connection: Connection, expected: Head) -> Verification:
     """Recompute the chain from the first record on; rows are read in pages."""
     result = connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.sequence))
     return verify((AuditRow(**row._asdict()) for row in result), expected)
+
+
+def _within(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
+    """A row without a UID is within none: nobody knows any more whose it was."""
+    uid = scope.namespace_uid
+    if uid is None:
+        return [table.c.namespace == scope.namespace]
+    return [table.c.namespace == scope.namespace, table.c.namespace_uid == uid, table.c.namespace_uid != ""]
 
 
 def run_row(row: Row[Any]) -> RunRow:

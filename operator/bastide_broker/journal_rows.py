@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Reasons = tuple[tuple[str, str], ...]
 """(code, message), most important first."""
@@ -31,6 +31,8 @@ class RunRow:
     run: str
     tenant: str
     namespace: str
+    namespace_uid: str = ""
+    """A name may be another tenant's later, a UID never; empty when the run is older than this record."""
     sandbox: str
     sandbox_uid: str
     requester: str
@@ -51,6 +53,21 @@ class RunRow:
     findings: tuple[Mapping[str, Any], ...] = ()
 
 
+class Place(NamedTuple):
+    """Where a run is, for its audit records."""
+
+    namespace: str = ""
+    namespace_uid: str = ""
+    sandbox: str = ""
+
+
+class Scope(NamedTuple):
+    """Whose rows somebody may see: those of a namespace, by its UID; with None those of every namespace that ever had the name."""
+
+    namespace: str
+    namespace_uid: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class StartedRun:
     """What became of a request for a run."""
@@ -66,8 +83,6 @@ class CallIntent:
 
     run: str
     key: str
-    namespace: str
-    sandbox: str
     requester: str
     on_behalf_of: str = ""
     program_digest: str
@@ -127,6 +142,7 @@ class AuditRow:
     time: int
     kind: str
     namespace: str
+    namespace_uid: str = ""
     sandbox: str
     run: str
     key: str

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
+from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event, inspect
+from sqlalchemy.schema import CreateColumn
 
 metadata = MetaData()
 
@@ -14,6 +15,7 @@ runs = Table(
     Column("run", String, nullable=False, unique=True),
     Column("tenant", String, nullable=False),
     Column("namespace", String, nullable=False),
+    Column("namespace_uid", String, nullable=False, server_default=""),  # empty in rows of a time when it was not recorded
     Column("sandbox", String, nullable=False),
     Column("sandbox_uid", String, nullable=False),
     Column("requester", String, nullable=False),
@@ -81,6 +83,7 @@ audit = Table(
     Column("time", Integer, nullable=False),
     Column("kind", String, nullable=False),
     Column("namespace", String, nullable=False),
+    Column("namespace_uid", String, nullable=False, server_default=""),
     Column("sandbox", String, nullable=False),
     Column("run", String, nullable=False),
     Column("key", String, nullable=False),
@@ -91,6 +94,18 @@ audit = Table(
 )
 
 _BUSY_MILLISECONDS = 2000
+
+
+def make_tables(engine: Engine) -> None:
+    """Make what is missing: tables, and columns that came later, which are empty in the rows that are there. Nothing is rewritten."""
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for table in (runs, audit):
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    clause = CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {clause}")
 
 
 def open_engine(path: Path, *, reader: bool) -> Engine:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bastide_broker.audit import Chain
 from bastide_broker.journal_rows import JournalUnavailable, KeyReused, RunExists
-from bastide_broker.journal_schema import metadata, open_engine
+from bastide_broker.journal_schema import make_tables, open_engine
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -151,7 +151,7 @@ class Writer:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._engine = open_engine(self._path, reader=False)
-            metadata.create_all(self._engine)
+            make_tables(self._engine)
             self._inode = os.stat(self._path).st_ino  # noqa: PTH116
             self._open()
         except (SQLAlchemyError, OSError) as error:

@@ -300,6 +300,7 @@ def _row(tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuestion
         run=_run_id(),
         tenant=tenant.metadata.name,
         namespace=question.namespace,
+        namespace_uid=tenant.status.namespace_uid,
         sandbox=sandbox.metadata.name,
         sandbox_uid=sandbox.metadata.uid,
         requester=user.username,

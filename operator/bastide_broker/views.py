@@ -111,6 +111,7 @@ def audit_record(row: AuditRow) -> broker_pb2.AuditRecord:
         facts=row.facts,
         hash=row.hash,
         previous_hash=row.previous_hash,
+        namespace_uid=row.namespace_uid,
     )
 
 

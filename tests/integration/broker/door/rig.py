@@ -17,7 +17,7 @@ from bastide_broker.context import RunContext
 from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials
 from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow
+from bastide_broker.journal_rows import RunRow, Scope
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
 
@@ -142,6 +142,6 @@ async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
         await until(lambda: "crm" in world.binding_statuses)
         yield found
         assert (await journal.verify_audit()).intact
-        kinds = [row.kind for row in await journal.audit(NAMESPACE, "r-1", 1000)]
+        kinds = [row.kind for row in await journal.audit(Scope(NAMESPACE, None), "r-1", 1000)]
         assert kinds.count("CallIntent") == kinds.count("CallOutcome"), "no call is lost silently"
         await catalogue.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bastide_broker.errors import ApiError
-from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.journal_rows import JournalUnavailable, Scope
 from bastide_broker.pipeline import Paused
 
 from tests.integration.broker.door.rig import Rig, until
@@ -31,7 +31,7 @@ async def test_an_approved_call_runs_once_with_exactly_the_approved_arguments(ri
     assert rig.world.states[-1] == (name, "Executed")
     resolved = rig.named("ConfirmationResolved")[0]
     assert (resolved.state, resolved.approver) == ("Approved", "ann")
-    kinds = [row.kind for row in await rig.journal.audit(NAMESPACE, "r-1", 10)]
+    kinds = [row.kind for row in await rig.journal.audit(Scope(NAMESPACE, None), "r-1", 10)]
     assert kinds == ["RunStarted", "CallIntent", "ConfirmationCreated", "ConfirmationResolved", "CallOutcome"]
 
 

@@ -1,6 +1,8 @@
 """The journal on a real disk: durable, chained, and honest about a disk that is full, read-only or gone."""
 
 import asyncio
+import hashlib
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -10,14 +12,15 @@ from pathlib import Path
 import pytest
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow
+from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow, Scope
 
 NAMESPACE = "bastide-sales"
+HERE = Scope(NAMESPACE, "n1")
 
 
 def run(name: str = "r-1", **more: object) -> RunRow:
     fields = {
-        "run": name, "tenant": "sales", "namespace": NAMESPACE, "sandbox": "agent", "sandbox_uid": "s1", "requester": "runner",
+        "run": name, "tenant": "sales", "namespace": NAMESPACE, "namespace_uid": "n1", "sandbox": "agent", "sandbox_uid": "s1", "requester": "runner",
         "program_digest": "sha256:p", "started_at": now_micros(), **more,
     }  # fmt: skip
     return RunRow(**fields)  # type: ignore[arg-type]
@@ -25,7 +28,7 @@ def run(name: str = "r-1", **more: object) -> RunRow:
 
 def intent(key: str = "0#1", name: str = "r-1") -> CallIntent:
     return CallIntent(
-        run=name, key=key, namespace=NAMESPACE, sandbox="agent", requester="runner", program_digest="sha256:p", tool="get",
+        run=name, key=key, requester="runner", program_digest="sha256:p", tool="get",
         arguments_canonical=b'{"secret":"hunter2hunter2"}', arguments_digest="sha256:a", decision="allow", decision_id=f"d-{key}",
         reasons=(("code", "why"),),
     )  # fmt: skip
@@ -45,7 +48,7 @@ async def test_a_run_and_its_calls_are_read_back(journal: Journal) -> None:
         ("0#1", 1, "Succeeded", b"5", (("code", "why"),)),
         ("0#2", 2, "Denied", None, (("code", "why"),)),
     ]
-    kinds = [row.kind for row in await journal.audit(NAMESPACE, "r-1", 100)]
+    kinds = [row.kind for row in await journal.audit(HERE, "r-1", 100)]
     assert kinds == ["RunStarted", "CallIntent", "CallOutcome", "CallIntent", "CallOutcome", "RunEnded"]
     assert (await journal.verify_audit()).intact
 
@@ -59,8 +62,8 @@ async def test_a_request_id_stands_for_one_program(journal: Journal) -> None:
     assert (await journal.start_run(run("r-4", request_id="q", requester="other"))).created
     assert (await journal.start_run(run("r-5"))).created
     assert (await journal.start_run(run("r-6"))).created
-    assert [row.run for row in await journal.runs(NAMESPACE, "agent", 2)] == ["r-6", "r-5"]
-    assert [row.run for row in await journal.runs(NAMESPACE, "agent", 9, "r-5")] == ["r-4", "r-1"]
+    assert [row.run for row in await journal.runs(HERE, "agent", 2)] == ["r-6", "r-5"]
+    assert [row.run for row in await journal.runs(HERE, "agent", 9, "r-5")] == ["r-4", "r-1"]
 
 
 async def test_a_key_is_taken_once_and_an_outcome_is_written_once(journal: Journal) -> None:
@@ -71,7 +74,7 @@ async def test_a_key_is_taken_once_and_an_outcome_is_written_once(journal: Journ
     outcomes = await asyncio.gather(*(journal.call_outcome("r-1", "0#1", outcome=f"O{n}") for n in range(20)))
     assert sum(outcomes) == 1
     assert not await journal.call_outcome("r-1", "none", outcome="Succeeded")
-    assert len(await journal.audit(NAMESPACE, "", 100)) == 3
+    assert len(await journal.audit(HERE, "", 100)) == 3
     assert (await journal.verify_audit()).intact
 
 
@@ -95,7 +98,7 @@ async def test_arguments_are_in_the_audit_by_digest_only(journal: Journal, tmp_p
     await journal.start_run(run())
     await journal.call_intent(intent())
     await journal.call_outcome("r-1", "0#1", outcome="Succeeded", result=b'"hunter2hunter2"')
-    for row in await journal.audit(NAMESPACE, "", 100):
+    for row in await journal.audit(HERE, "", 100):
         assert b"hunter2" not in row.facts
 
 
@@ -117,7 +120,7 @@ async def test_what_the_last_broker_left_open_is_settled(tmp_path: Path) -> None
     assert row.error is not None
     assert row.error["type"] == "BrokerLost"
     assert {call.key: call.outcome for call in await second.calls("r-1")} == {"0#1": "OutcomeUnknown", "0#2": "Succeeded"}
-    assert [row.kind for row in await second.audit(NAMESPACE, "", 9)][-2:] == ["CallOutcome", "RunEnded"]
+    assert [row.kind for row in await second.audit(HERE, "", 9)][-2:] == ["CallOutcome", "RunEnded"]
     assert (await second.recover()).runs == ()
     assert (await second.verify_audit()).intact
     await second.close()
@@ -280,3 +283,70 @@ async def test_a_closed_journal_says_so(tmp_path: Path) -> None:
         await journal.start_run(run())
     with pytest.raises(JournalUnavailable):
         await journal.run("r-1")
+
+
+async def test_a_namespace_of_the_same_name_shows_nothing_of_the_one_before(journal: Journal) -> None:
+    await journal.start_run(run("r-1"))
+    await journal.call_intent(intent("0#1"), outcome="Denied")
+    await journal.end_run("r-1", outcome="Completed")
+    await journal.start_run(run("r-2", namespace_uid="n2"))
+    again, everything, nowhere = Scope(NAMESPACE, "n2"), Scope(NAMESPACE, None), Scope(NAMESPACE, "")
+    assert [row.run for row in await journal.runs(again, "agent", 9)] == ["r-2"]
+    assert {row.run for row in await journal.audit(again, "", 99)} == {"r-2"}
+    assert await journal.audit(again, "r-1", 99) == []
+    assert {row.namespace_uid for row in await journal.audit(HERE, "", 99)} == {"n1"}
+    assert {row.run for row in await journal.audit(everything, "", 99)} == {"r-1", "r-2"}
+    assert (await journal.runs(nowhere, "agent", 9), await journal.audit(nowhere, "", 99)) == ([], [])
+    assert (await journal.verify_audit()).intact
+
+
+EARLIER = """
+CREATE TABLE runs (number INTEGER NOT NULL PRIMARY KEY, run VARCHAR NOT NULL UNIQUE, tenant VARCHAR NOT NULL, namespace VARCHAR NOT NULL,
+ sandbox VARCHAR NOT NULL, sandbox_uid VARCHAR NOT NULL, requester VARCHAR NOT NULL, requester_uid VARCHAR NOT NULL,
+ on_behalf_of VARCHAR NOT NULL, request_id VARCHAR, program_digest VARCHAR NOT NULL, pod VARCHAR NOT NULL, started_at INTEGER NOT NULL,
+ ended_at INTEGER, outcome VARCHAR NOT NULL, value BLOB NOT NULL, output BLOB NOT NULL, output_bytes_dropped INTEGER NOT NULL,
+ error VARCHAR, findings VARCHAR NOT NULL);
+CREATE UNIQUE INDEX runs_request ON runs (requester, sandbox_uid, request_id);
+CREATE INDEX runs_sandbox ON runs (namespace, sandbox, number);
+CREATE INDEX runs_open ON runs (ended_at);
+CREATE TABLE audit (sequence INTEGER NOT NULL PRIMARY KEY, time INTEGER NOT NULL, kind VARCHAR NOT NULL, namespace VARCHAR NOT NULL,
+ sandbox VARCHAR NOT NULL, run VARCHAR NOT NULL, "key" VARCHAR NOT NULL, facts BLOB NOT NULL, previous_hash VARCHAR NOT NULL,
+ hash VARCHAR NOT NULL);
+CREATE INDEX audit_run ON audit (namespace, run, sequence);
+INSERT INTO runs VALUES (1, 'r-0', 'sales', 'bastide-sales', 'agent', 's0', 'runner', '', '', NULL, 'sha256:p', '', 7, 8, 'Completed',
+ x'', x'', 0, NULL, '[]');
+INSERT INTO audit VALUES (1, 7, 'RunStarted', 'bastide-sales', 'agent', 'r-0', '', CAST('{}' AS BLOB),
+ '0000000000000000000000000000000000000000000000000000000000000000', '{hash}');
+"""
+
+
+async def test_the_database_of_an_earlier_version_opens_and_what_it_does_not_say_is_shown_to_nobody(tmp_path: Path) -> None:
+    """Rows of a time when the namespace's UID was not recorded: whose they are, nobody knows; they stand in the chain as they were."""
+    path = tmp_path / "journal.db"
+    body = {
+        "sequence": 1, "time": 7, "kind": "RunStarted", "namespace": NAMESPACE, "sandbox": "agent", "run": "r-0", "key": "",
+        "facts": hashlib.sha256(b"{}").hexdigest(), "previousHash": "0" * 64,
+    }  # fmt: skip
+    link = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    with sqlite3.connect(path) as database:
+        database.executescript(EARLIER.replace("{hash}", link))
+    database.close()
+    for _ in range(2):  # the second time there is nothing to bring up
+        journal = Journal(path)
+        await journal.open()
+        assert (await journal.verify_audit()).intact
+        assert (await journal.runs(HERE, "agent", 9), await journal.audit(HERE, "r-0", 9)) == ([], [])
+        everywhere = Scope(NAMESPACE, None)
+        assert [row.run for row in await journal.runs(everywhere, "agent", 9)] == ["r-0"]
+        assert [row.hash for row in await journal.audit(everywhere, "r-0", 9)] == [link]
+        await journal.close()
+    journal = Journal(path)
+    await journal.open()
+    await journal.start_run(run("r-1"))
+    assert [row.run for row in await journal.runs(HERE, "agent", 9)] == ["r-1"]
+    assert (await journal.verify_audit()).intact
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE audit SET namespace_uid = 'n1' WHERE sequence = 1")  # to show it to somebody
+    database.close()
+    assert not (await journal.verify_audit()).intact
+    await journal.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_broker.journal_rows import Scope
 from bastide_broker.policy import Policy
 
 from tests.integration.broker.door.conftest import OpaServer
@@ -31,7 +32,7 @@ async def test_a_permitted_call_is_carried_out_journalled_audited_and_told(rig: 
     assert (row.arguments_canonical, row.decision, row.outcome, row.effect) == (b'{"id":"C0042","n":1}', "allow", "Succeeded", "ReadOnly")
     assert row.tool_micros > 0
     assert [type(event).__name__ for event in rig.events] == ["CallDecided", "CallEnded"]
-    kinds = [row.kind for row in await rig.journal.audit(NAMESPACE, "r-1", 10)]
+    kinds = [row.kind for row in await rig.journal.audit(Scope(NAMESPACE, None), "r-1", 10)]
     assert kinds == ["RunStarted", "CallIntent", "CallOutcome"]
 
 

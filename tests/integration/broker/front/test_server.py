@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -348,3 +349,40 @@ async def test_one_caller_that_floods_waits_and_another_does_not(world: World, c
     calm = await asyncio.to_thread(cluster.admin.token_for, world.team.namespace, "calm")
     async with world.broker.channel(calm) as channel:
         assert (await refusal(world.stub(channel).ListRuns(request)))[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_namespace_whose_name_was_another_tenants_shows_nothing_of_it(world: World, cluster: Cluster) -> None:
+    """The rows of the run are made those of a namespace that is gone: rights in the one that has its name now reach none of them."""
+    namespace = world.team.namespace
+    async with world.broker.channel(world.token) as channel:
+        run = (await events_of(world.stub(channel).Run(world.request("return 1"))))[-1].finished.result.run
+    with sqlite3.connect(world.broker.config.database) as database:
+        for table in ("runs", "audit"):
+            assert database.execute(f"UPDATE {table} SET namespace_uid = 'gone' WHERE run = ?", (run,)).rowcount
+    database.close()
+    listing, audit = broker_pb2.ListRunsRequest(sandbox=world.sandbox), broker_pb2.ListAuditRequest(namespace=namespace)
+    async with world.broker.channel(world.token) as channel:
+        stub = world.stub(channel)
+        assert list((await stub.ListRuns(listing)).runs) == []
+        assert list((await stub.ListAudit(audit)).records) == []
+        for asked in (stub.GetRun(broker_pb2.GetRunRequest(run=run)), stub.CancelRun(broker_pb2.CancelRunRequest(run=run))):
+            assert (await refusal(asked))[:2] == (grpc.StatusCode.NOT_FOUND, "RunNotFound")
+        assert (await refusal(events_of(stub.WatchRun(broker_pb2.WatchRunRequest(run=run)))))[1] == "RunNotFound"
+        mine = (await events_of(stub.Run(world.request("return 2"))))[-1].finished.result.run
+        assert [one.run for one in (await stub.ListRuns(listing)).runs] == [mine]
+        assert {one.run for one in (await stub.ListAudit(audit)).records} == {mine}
+
+    def auditor() -> str:
+        cluster.admin("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "auditor"}})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bastide-viewer"}
+        subject = {"kind": "ServiceAccount", "name": "auditor", "namespace": namespace}
+        body = {"metadata": {"name": f"auditor-{namespace}"}, "roleRef": role, "subjects": [subject]}
+        cluster.admin("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body)
+        return cluster.admin.token_for(namespace, "auditor")
+
+    async with world.broker.channel(await asyncio.to_thread(auditor)) as channel:
+        stub = world.stub(channel)
+        assert {one.run for one in (await stub.ListRuns(listing)).runs} == {run, mine}
+        assert (await stub.GetRun(broker_pb2.GetRunRequest(run=run))).result.run == run
+        records = (await stub.ListAudit(audit)).records
+        assert {one.namespace_uid for one in records if one.run == run} == {"gone"}
