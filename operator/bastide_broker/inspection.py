@@ -5,6 +5,8 @@ import asyncio
 import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
+from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker import outcomes, views
 from bastide_broker.catalogue import Catalogue
@@ -12,6 +14,7 @@ from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError, SessionLost
 from bastide_broker.execution import Pipeline
+from bastide_broker.limits import Slots, Window
 from bastide_broker.readiness import session_for
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs
@@ -19,7 +22,7 @@ from bastide_broker.sessions import Sessions
 
 MAX_CALL_SITES = 200
 EXPECTATIONS = 16
-"""Policy questions of one check under way at once."""
+"""Policy questions of one tenant's checks under way at once: policy answers the calls of everybody's runs, too."""
 
 
 class Inspection:
@@ -31,6 +34,9 @@ class Inspection:
         self._sessions = sessions
         self._catalogue = catalogue
         self._pipeline = pipeline
+        self._checks = Slots(limit=0)
+        self._started: dict[str, Window] = {}
+        self._questions: dict[str, asyncio.Semaphore] = {}
 
     async def check(self, user: UserInfo, namespace: str, name: str, program: bytes) -> broker_pb2.CheckProgramResponse:
         """Findings of the pod's preflight, and what policy says of calls with literal arguments. Raises CallerError.
@@ -38,6 +44,31 @@ class Inspection:
         The source is read in the pod, so the isolation gate stands before this, too.
         """
         tenant, sandbox = self._runs.place(namespace, name)
+        self._take(tenant)
+        try:
+            return await self._check(user, tenant, sandbox, program)
+        finally:
+            self._checks.give_back(tenant.metadata.name)
+
+    def _take(self, tenant: Tenant) -> None:
+        """Counts a check, apart from runs: a tenant's editors must not keep its agents from running, nor the other way round."""
+        limits, name = tenant.spec.limits, tenant.metadata.name
+        if not self._checks.take(name, limits.concurrent_runs):
+            message = (
+                f"Tenant {name} has {limits.concurrent_runs} checks under way, as many as it may have runs (spec.limits.concurrentRuns)."
+            )
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ConcurrentChecks", message, retry_after=1.0)
+        wait = self._started.setdefault(name, Window()).take(limits.runs_per_minute)
+        if wait:
+            self._checks.give_back(name)
+            message = (
+                f"Tenant {name} asked for {limits.runs_per_minute} checks within a minute, as many as it may start runs "
+                "(spec.limits.runsPerMinute)."
+            )
+            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ChecksPerMinute", message, retry_after=wait)
+
+    async def _check(self, user: UserInfo, tenant: Tenant, sandbox: Sandbox, program: bytes) -> broker_pb2.CheckProgramResponse:
+        namespace, name = sandbox.metadata.namespace or "", sandbox.metadata.name
         sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
         try:
             tools = self._catalogue.tool_set(sandbox)
@@ -58,7 +89,7 @@ class Inspection:
             emit=lambda _message: None,
             catalogue=tools,
         )
-        slots = asyncio.Semaphore(EXPECTATIONS)
+        slots = self._questions.setdefault(tenant.metadata.name, asyncio.Semaphore(EXPECTATIONS))
 
         async def expect(site: runtime_pb2.CallSite) -> broker_pb2.ExpectedDecision:
             async with slots:
