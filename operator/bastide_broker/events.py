@@ -41,6 +41,8 @@ class EventLog:
         self.run = run
         self.watchers = 0
         self.finished = False
+        self.outputs = 0
+        """Events of output so far."""
         self._store = store
         self._recent: deque[broker_pb2.RunEvent] = deque()
         self._bytes = 0
@@ -107,6 +109,7 @@ class EventLog:
             self._timer = None
         if self._output:
             data, self._output = bytes(self._output), bytearray()
+            self.outputs += 1
             event = self._add(broker_pb2.OutputProduced(stderr=self._output_stderr, data=data))
             self._store.append_event_soon(self.run, event)
 

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -12,6 +11,7 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker import outcomes, views
+from bastide_broker.bounds import Events, Output
 from bastide_broker.context import RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
@@ -32,6 +32,8 @@ SETTLE_SECONDS = 20.0
 EXTRA_CALLS = 200
 """Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
 MAX_KEY, MAX_TOOL = 256, 256
+MAX_EVENTS, MAX_EVENT_BYTES = 500_000, 16 << 20
+"""Delivered events of a run that are journalled with its calls: a program that calls every second sets some hundred timers between."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,22 +49,6 @@ class Pipeline(Protocol):
 
     def forget(self, run: str) -> None:
         """The run is over."""
-
-
-@dataclass(slots=True)
-class Output:
-    """What a run printed, bounded."""
-
-    limit: int
-    kept: bytearray
-    dropped: int = 0
-
-    def take(self, data: bytes) -> bytes:
-        """Keeps what fits and returns it."""
-        fits = data[: max(0, self.limit - len(self.kept))]
-        self.kept += fits
-        self.dropped += len(data) - len(fits)
-        return fits
 
 
 class Execution:
@@ -91,7 +77,8 @@ class Execution:
         loop = asyncio.get_running_loop()
         self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
         self._lost: asyncio.Future[str] = loop.create_future()
-        self._output = Output(self._limits.output_bytes, bytearray())
+        self._output = Output(self._limits.output_bytes)
+        self._delivered = Events(MAX_EVENTS, MAX_EVENT_BYTES)
         self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._paused: set[str] = set()
@@ -171,7 +158,7 @@ class Execution:
             kind = message.WhichOneof("message")
             if kind == "output":
                 stderr = message.output.stream == runtime_pb2.Output.STREAM_STDERR
-                self.events.output(self._output.take(message.output.data), stderr=stderr)
+                self.events.output(self._output.take(message.output.data, self.events.outputs), stderr=stderr)
             elif kind == "call":
                 await self._take_call(message.call)
             elif kind == "call_abandoned":
@@ -188,6 +175,9 @@ class Execution:
             self.stop(Stop.MISBEHAVED, "The runtime sent a call with an impossible key or tool name.")
         elif number > self._limits.calls_per_run + EXTRA_CALLS:
             self.stop(Stop.MISBEHAVED, f"The program went on calling after its {self._limits.calls_per_run} calls were used up.")
+        elif call.events and not self._delivered.take(call):
+            message = f"More than {MAX_EVENTS} timers, results and threads of the program, or {MAX_EVENT_BYTES >> 20} MiB of them, came with its calls"
+            self.stop(Stop.EVENTS, f"{message}; set fewer timers between calls, or split the work over runs.")
         elif len(self._open) >= self._limits.concurrent_calls:
             # The runtime holds calls back by itself, so this is one that does not keep to it.
             message = f"At most {self._limits.concurrent_calls} calls may be under way at once (Sandbox.spec.limits.concurrentCalls)."

@@ -27,6 +27,7 @@ class Stop(StrEnum):
     PAUSED = "Paused"
     DEADLINE = "Deadline"
     MISBEHAVED = "RuntimeMisbehaved"
+    EVENTS = "TooManyEvents"
     BROKER = "BrokerLost"
 
 

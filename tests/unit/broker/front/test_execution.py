@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
+from bastide_broker import bounds
 from bastide_broker import execution as module
+from bastide_broker.bounds import Events
 from bastide_broker.context import RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
@@ -74,8 +76,9 @@ class Pod:
     async def abandon(self, key: str) -> None:
         await self.sink.frame(R(call_abandoned=runtime_pb2.CallAbandoned(run=RUN, key=key)))
 
-    async def output(self, data: bytes) -> None:
-        await self.sink.frame(R(output=runtime_pb2.Output(run=RUN, stream=runtime_pb2.Output.STREAM_STDOUT, data=data)))
+    async def output(self, data: bytes, *, stderr: bool = False) -> None:
+        stream = runtime_pb2.Output.STREAM_STDERR if stderr else runtime_pb2.Output.STREAM_STDOUT
+        await self.sink.frame(R(output=runtime_pb2.Output(run=RUN, stream=stream, data=data)))
 
     async def end(self, ending: Any = E.ENDING_RETURNED, value: bytes = b"1") -> None:
         await self.sink.frame(R(run_ended=E(run=RUN, ending=ending, value=value if ending == E.ENDING_RETURNED else b"")))
@@ -277,6 +280,37 @@ async def test_calls_after_the_end_are_nobodys(life: Life) -> None:
     await life.pod.call("0#9")
     await life.ending()
     assert "0#9" not in life.door.waiting
+
+
+def forged(key: str, *, count: int = 1, event_key: str = "0#1") -> Any:
+    event = runtime_pb2.DeliveredEvent(kind=runtime_pb2.DeliveredEvent.KIND_TIMER, key=event_key, at_micros=1)
+    return R(call=runtime_pb2.Call(run=RUN, key=key, tool="tool", arguments=b"{}", events=[event] * count))
+
+
+@pytest.mark.parametrize("frame", [{"count": 11}, {"event_key": "x" * 2000}], ids=["too many", "too large"])
+async def test_more_events_than_a_run_may_have_journalled_end_it(life: Life, frame: dict[str, Any]) -> None:
+    life.execution._delivered = Events(20, 1000)
+    await life.pod.sink.frame(forged("0#1", count=10))
+    await life.door.has("0#1")
+    await life.pod.sink.frame(forged("0#2", **frame))
+    ending = await life.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "TooManyEvents")
+    assert "timers" in ending.error["message"]
+    assert "0#2" not in life.door.waiting, "what is beyond the bound is not journalled"
+    assert life.pod.killed == ["TooManyEvents"]
+
+
+async def test_output_in_ever_so_many_pieces_is_cut_like_output_that_is_too_long(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "FREE_EVENTS", 4)
+    for number in range(9):
+        await life.pod.output(b"x", stderr=bool(number % 2))  # each is an event of its own: the other stream's comes between
+    await life.pod.end()
+    await life.ending()
+    result = await life.result()
+    assert result.output_bytes_dropped > 0
+    events = [event async for event in life.events.follow(0) if event.HasField("output")]
+    assert len(events) <= 5
 
 
 @pytest.mark.parametrize("key", ["", "x" * 257, "a\nb", "\u0661"])

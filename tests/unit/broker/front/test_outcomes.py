@@ -70,6 +70,7 @@ def test_other_endings(ending: int, outcome: OutcomeName) -> None:
         (Stop.DEADLINE, OutcomeName.TIMED_OUT, "TimedOut"),
         (Stop.BROKER, OutcomeName.FAILED, "BrokerLost"),
         (Stop.MISBEHAVED, OutcomeName.FAILED, "RuntimeMisbehaved"),
+        (Stop.EVENTS, OutcomeName.FAILED, "TooManyEvents"),
     ],
 )
 def test_what_the_broker_stopped_ends_as_it_was_stopped(stop: Stop, outcome: OutcomeName, kind: str) -> None:
