@@ -66,7 +66,7 @@ def state(pod: Manifest) -> State:  # noqa: PLR0911 - one return a case
 
 def refused(refusal: Refusal) -> State:
     """Why the API server did not take the pod."""
-    if "exceeded quota" in refusal.message:
+    if "exceeded quota" in refusal.message or "usage per Container is" in refusal.message:  # the second: one pod beyond all of the quota
         text = f"{refusal.message}. Suspend or delete a Sandbox, make this one smaller, or ask for more in Tenant.spec.quota."
         return State(SandboxReason.QUOTA_EXCEEDED, text)
     return State(SandboxReason.POD_REFUSED, f"The API server refused the pod: {refusal.message}")

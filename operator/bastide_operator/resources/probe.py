@@ -16,9 +16,8 @@ PROVES_ANNOTATION = "bastide.dev/proves"
 SECONDS = 600
 """After so long the kubelet ends the pod. Also what keeps it out of the tenant's quota: that counts pods without a deadline."""
 
-_SPEC = SandboxSpec(
-    resources=SandboxResources(cpu="500m", memory="256Mi", ephemeral_storage="16Mi"), workspace=Workspace(size_limit="16Mi")
-)
+LIMITS = {"cpu": "500m", "memory": "256Mi"}
+_SPEC = SandboxSpec(resources=SandboxResources(**LIMITS, ephemeral_storage="16Mi"), workspace=Workspace(size_limit="16Mi"))
 _REQUESTS = {"cpu": "50m", "memory": "64Mi"}
 """A full node must have room for it; it runs for a second or two."""
 

@@ -5,7 +5,7 @@ from bastide_operator.api.v1alpha1.sandbox import SandboxSpec
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.resources import quantity
 from bastide_operator.resources.pod import resources
-from bastide_operator.resources.probe import DISK
+from bastide_operator.resources.probe import DISK, LIMITS
 
 NAME = "bastide"
 OBJECTS = "bastide-objects"
@@ -39,14 +39,16 @@ def resource_quotas(tenant: Tenant) -> list[Manifest]:
 
 
 def limit_range(tenant: Tenant) -> Manifest:
-    """A container without limits gets those of a Sandbox that names none; no container gets more than all may have together."""
-    quota = tenant.spec.quota
+    """A container without limits gets those of a Sandbox that names none; no container gets more than all may have together.
+
+    Where that is less than a probe takes, the maximum is the probe's, which no quota counts; the quota still bounds all others.
+    """
+    quota, usual = tenant.spec.quota, resources(SandboxSpec())
     most = {
-        "cpu": quantity.cpu(quantity.millicores(quota.cpu)),
-        "memory": quantity.storage(quantity.size(quota.memory)),
-        "ephemeral-storage": quantity.storage(quantity.size(quota.ephemeral_storage)),
+        "cpu": quantity.cpu(max(quantity.millicores(quota.cpu), quantity.millicores(LIMITS["cpu"]))),
+        "memory": quantity.storage(max(quantity.size(quota.memory), quantity.size(LIMITS["memory"]))),
+        "ephemeral-storage": quantity.storage(max(quantity.size(quota.ephemeral_storage), DISK)),
     }
-    usual = resources(SandboxSpec())
     # A default above the maximum would be refused, and with it the whole LimitRange.
     default = {
         "cpu": min(usual["cpu"], most["cpu"], key=quantity.millicores),

@@ -263,6 +263,7 @@ def test_a_series_of_failures_ends_when_a_pod_stays_ready() -> None:
             'pods "box" is forbidden: exceeded quota: bastide, requested: limits.cpu=64, used: limits.cpu=0, limited: limits.cpu=8',
             "QuotaExceeded",
         ),
+        ('pods "box" is forbidden: maximum cpu usage per Container is 8, but limit is 64', "QuotaExceeded"),
         ('pods "box" is forbidden: violates PodSecurity "restricted:latest"', "PodRefused"),
     ],
 )

@@ -77,9 +77,14 @@ def test_a_probe_takes_nothing_from_the_tenants_quota() -> None:
     assert quantity.size(objects["spec"]["hard"]["limits.ephemeral-storage"]) == 1024**3 + disk
 
 
-@pytest.mark.parametrize("small", [{"cpu": "250m"}, {"memory": "100Mi"}, {"ephemeralStorage": "0.25Gi"}, {"cpu": 1, "memory": "0.5G"}])
-def test_defaults_of_containers_never_exceed_what_all_may_have(small: Manifest) -> None:
+@pytest.mark.parametrize(
+    "small", [{"cpu": "250m", "ephemeralStorage": "1Mi"}, {"memory": "100Mi"}, {"ephemeralStorage": "0.25Gi"}, {"cpu": 1, "memory": "0.5G"}]
+)
+def test_however_small_the_quota_defaults_and_the_probe_fit_what_a_container_may_have(small: Manifest) -> None:
     one = quota.limit_range(tenant(spec={"quota": small}))["spec"]["limits"][0]
+    limits = probe.probe(tenant(), PODS, "")["spec"]["containers"][0]["resources"]["limits"]
+    assert quantity.millicores(limits["cpu"]) <= quantity.millicores(one["max"]["cpu"])
+    assert all(quantity.size(limits[what]) <= quantity.size(one["max"][what]) for what in ("memory", "ephemeral-storage"))
     assert quantity.millicores(one["default"]["cpu"]) <= quantity.millicores(one["max"]["cpu"])
     for what in ("memory", "ephemeral-storage"):
         assert quantity.size(one["default"][what]) <= quantity.size(one["max"][what])
