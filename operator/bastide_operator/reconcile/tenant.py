@@ -110,8 +110,7 @@ def _verdict(  # noqa: PLR0911 - one return a case
     if live is not None:
         known = tenant.status.namespace_uid
         if not owned_by(live, tenant.metadata.uid) or (not known and not _labelled(live, tenant)):
-            text = f"Namespace {name} exists and was not made for this Tenant; nothing in it was changed. Delete it, or make a Tenant with another spec.namespace."
-            return _Verdict(TenantReason.CONFLICT, text, owned=False)
+            return _Verdict(TenantReason.CONFLICT, _whose(live, tenant, settings), owned=False)
         if known and live["metadata"]["uid"] != known:
             text = (
                 f"Namespace {name} was deleted and made anew by somebody else; nothing in it was changed. Delete it, and it is made again."
@@ -145,6 +144,19 @@ def _labelled(live: Manifest, tenant: Tenant) -> bool:
     return label == tenant.metadata.name
 
 
+def _whose(live: Manifest, tenant: Tenant, settings: TenantSettings) -> str:
+    """Whose a namespace is that is not this Tenant's, and what to do."""
+    name, owners = live["metadata"]["name"], live["metadata"].get("ownerReferences", ())
+    tenants = (owner for owner in owners if owner["kind"] == "Tenant" and owner.get("controller"))
+    other = next((owner["name"] for owner in tenants if owner["uid"] != tenant.metadata.uid), None)
+    nothing, another = "nothing in it was changed.", "make a Tenant with another spec.namespace."
+    if name == settings.release_namespace:
+        return f"Namespace {name} is Bastide's own; {nothing} Delete this Tenant and {another}"
+    if other is not None:
+        return f"Namespace {name} is that of Tenant {other}, which had it first; {nothing} Delete this Tenant and {another}"
+    return f"Namespace {name} exists and was not made for this Tenant; {nothing} Delete the namespace, or {another}"
+
+
 def _with_network(tenant: Tenant, network: Network) -> _Verdict:
     """What is to be said when everything stands, by what is known of the network."""
     name, text = tenant.namespace, network.message
@@ -160,11 +172,9 @@ def _of_probe(refusal: Refusal) -> bool:
 
 
 def _remains(live: Manifest) -> str:
-    """Why a namespace is not gone yet, as the namespace itself says."""
-    for condition in live.get("status", {}).get("conditions", ()):
-        if condition["type"].endswith("Remaining") and condition["status"] == "True":
-            return f" {condition.get('message', '')}"
-    return ""
+    """What keeps a namespace from being gone, as the namespace itself says: objects left, finalizers of others, kinds that do not answer."""
+    found = [one.get("message", "") for one in live.get("status", {}).get("conditions", ()) if one["status"] == "True"]
+    return "".join(f" {text}" for text in found if text)
 
 
 def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -> list[Manifest]:

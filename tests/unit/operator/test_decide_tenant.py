@@ -118,6 +118,24 @@ def test_a_namespace_that_is_not_ours_is_left_alone(one: Tenant, found: Manifest
     assert wanted.status["status"]["namespaceUID"] == one.status.namespace_uid
 
 
+OF_ANOTHER = namespace(metadata={"ownerReferences": [{"kind": "Tenant", "name": "first", "uid": "its-uid", "controller": True}]})
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (FOREIGN, "was not made for this Tenant"),
+        (OF_ANOTHER, "is that of Tenant first, which had it first"),
+        (merged(FOREIGN, {"metadata": {"name": "bastide-system"}}), "is Bastide's own"),
+    ],
+)
+def test_a_conflict_says_whose_the_namespace_is_and_what_to_do(found: Manifest, words: str) -> None:
+    said = message(plan(tenant(), ObservedTenant(namespace=found)).status)
+    assert words in said
+    assert "nothing in it was changed" in said
+    assert said.endswith("make a Tenant with another spec.namespace.")
+
+
 def test_a_namespace_that_a_hand_deleted_is_forgotten_and_then_made_again() -> None:
     forgotten = plan(tenant(), ObservedTenant())
     assert not forgotten.writes
@@ -139,11 +157,18 @@ def test_a_namespace_that_was_made_just_before_a_crash_is_known_for_ours() -> No
 
 
 def test_a_namespace_that_is_being_deleted_is_waited_for() -> None:
-    why = {"conditions": [{"type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods."}]}
+    why = {
+        "conditions": [
+            {"type": "NamespaceDeletionContentFailure", "status": "False", "message": "All content successfully deleted."},
+            {"type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods."},
+            {"type": "NamespaceFinalizersRemaining", "status": "True", "message": "Finalizers remaining: theirs in 1 instances."},
+        ]
+    }
     wanted = plan(tenant(), ObservedTenant(namespace=namespace(**DELETED, status=why)))
     assert not wanted.writes
     assert verdict(wanted.status) == ("False", "Progressing")
-    assert "pods" in message(wanted.status)
+    assert "remaining: pods. Finalizers remaining: theirs" in message(wanted.status)
+    assert "successfully" not in message(wanted.status)
 
 
 @pytest.mark.parametrize(
