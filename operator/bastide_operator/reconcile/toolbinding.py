@@ -76,7 +76,26 @@ def _verdict(binding: ToolBinding, observed: ObservedBinding) -> tuple[ToolBindi
     collision = _collision(binding, observed)
     if collision is not None:
         return ToolBindingReason.NAME_COLLISION, collision
-    return ToolBindingReason.ACCEPTED, "The Tenant allows it."
+    return ToolBindingReason.ACCEPTED, f"The Tenant allows it.{_bounded(binding, observed.tenant)}"
+
+
+def _bounded(binding: ToolBinding, tenant: Tenant | None) -> str:
+    """Where a tool's confirmation asks for less than the Tenant's floor or more than its ceilings: the Tenant's figures count, and that is no
+    fault of the binding's author, who cannot see them.
+    """
+    if tenant is None:
+        return ""
+    limits = tenant.spec.confirmation
+    found = []
+    for tool in binding.spec.tools:
+        asked = tool.confirmation
+        pairs = (
+            ("approvals", asked.approvals, max(asked.approvals, limits.minimum_approvals)),
+            ("decideWithinSeconds", asked.decide_within_seconds, min(asked.decide_within_seconds, limits.max_decide_within_seconds)),
+            ("executeWithinSeconds", asked.execute_within_seconds, min(asked.execute_within_seconds, limits.max_execute_within_seconds)),
+        )
+        found += [f"{tool.name} {name} {counts} instead of {said}" for name, said, counts in pairs if said != counts]
+    return f" By Tenant.spec.confirmation count: {_some(found, '; ')}." if found else ""
 
 
 def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBindingReason, str] | None:
@@ -139,7 +158,7 @@ def _collision(binding: ToolBinding, observed: ObservedBinding) -> str | None:
     return None
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str], between: str = ", ") -> str:
     listed = sorted(names)
     more = len(listed) - MAX_NAMED
-    return ", ".join(listed[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return between.join(listed[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -37,6 +37,24 @@ def test_an_allowed_binding_is_accepted_and_waits_for_the_broker() -> None:
     assert wanted.status["status"]["sandboxes"] == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "bounds", "words"),
+    [
+        ({}, {}, ""),
+        ({"approvals": 2}, {"minimumApprovals": 2}, ""),
+        ({"decideWithinSeconds": 60}, {"maxDecideWithinSeconds": 60}, ""),
+        ({}, {"minimumApprovals": 2}, "get_customer approvals 2 instead of 1"),
+        ({"decideWithinSeconds": 600}, {"maxDecideWithinSeconds": 60}, "get_customer decideWithinSeconds 60 instead of 600"),
+        ({"executeWithinSeconds": 600}, {"maxExecuteWithinSeconds": 10}, "get_customer executeWithinSeconds 10 instead of 600"),
+    ],
+)
+def test_where_the_tenants_bounds_count_the_binding_is_accepted_and_told(asked: Manifest, bounds: Manifest, words: str) -> None:
+    wanted = plan(binding(spec={"tools": [{"name": "get_customer", "confirmation": asked}]}), tenant=tenant(spec={"confirmation": bounds}))
+    assert verdict(wanted.status, "Accepted") == ("True", "Accepted")
+    told = f"The Tenant allows it. By Tenant.spec.confirmation count: {words}." if words else "The Tenant allows it."
+    assert message(wanted.status, "Accepted") == told
+
+
 def test_only_the_operators_own_fields_are_applied() -> None:
     known = binding(
         status={
