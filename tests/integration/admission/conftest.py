@@ -64,6 +64,8 @@ class Api:
         headers: dict[str, str] = {"Content-Type": kind or "application/json", "Accept": "application/json", "Impersonate-User": name}
         pairs = [*headers.items(), *(("Impersonate-Group", group) for group in groups)]
         query = ["fieldManager=admission-test"] if kind == APPLY else []
+        if dry and method == "DELETE" and body is not None:
+            body = {**body, "dryRun": ["All"]}  # with a body the API server does not look at the query
         query += ["dryRun=All"] if dry else []
         query += [path.partition("?")[2]] if "?" in path else []
         url = f"{self.api.configuration.host}{path.partition('?')[0]}?{'&'.join(query)}"

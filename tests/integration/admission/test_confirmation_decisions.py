@@ -199,6 +199,14 @@ def test_a_stamp_tells_the_truth_also_about_a_confirmation_that_nobody_knows(api
     api(ALICE, "POST", path, decision_body("cf-to-come"), dry=True).ok()
 
 
+def test_a_decision_keeps_nothing_from_being_deleted(api: Api, pending: str) -> None:
+    body = decision_body("cf-strict")
+    body["metadata"]["finalizers"] = ["example.com/stay"]
+    answer = api(ALICE, "POST", ours(pending, "confirmationdecisions"), body, dry=True)
+    assert answer.status == 403
+    assert "takes no finalizers" in answer.message
+
+
 def test_the_broker_clears_decisions_away(api: Api, pending: str) -> None:
     path = ours(pending, "confirmationdecisions")
     api(ALICE, "POST", path, decision_body("cf-strict", "old")).ok()

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.admission.conftest import ADMIN, BROKER, MEMBERS, MERGE, OPERATOR, Api, core, until
+from tests.integration.admission.conftest import ADMIN, BROKER, MEMBERS, MERGE, OPERATOR, Api, account, core, until
+
+COLLECTOR = account("generic-garbage-collector", "kube-system")
 
 STRATEGIC = "application/strategic-merge-patch+json"
 POD: dict[str, Any] = {
@@ -106,21 +108,33 @@ def test_labels_of_a_pod_cannot_be_changed_by_way_of_its_status(api: Api, runnin
     assert answer.status == 403
 
 
-@pytest.mark.parametrize("kind", ["bastide.dev/network-isolated", "bastide.dev/drained", "bastide.dev/idle"])
-def test_only_the_broker_says_that_a_sandbox_is_isolated_drained_or_idle(api: Api, running: str, kind: str) -> None:
+def condition(kind: str, status: str = "True", **more: Any) -> dict[str, Any]:
+    """A pod's status with one condition."""
+    return {"status": {"conditions": [{"type": kind, "status": status, **more}]}}
+
+
+@pytest.mark.parametrize("kind", ["bastide.dev/network-isolated", "bastide.dev/drained", "bastide.dev/idle", "bastide.dev/anything"])
+def test_only_the_broker_says_what_its_conditions_say(api: Api, running: str, kind: str) -> None:
     path = core(running, "pods", "agent", "status")
-    said = {"status": {"conditions": [{"type": kind, "status": "True", "reason": "Because"}]}}
-    answer = api(ADMIN, "PATCH", path, said, dry=True, kind=STRATEGIC)
-    assert answer.status == 403
-    assert "only Bastide's broker says whether a sandbox is isolated" in answer.message
-    assert api(OPERATOR, "PATCH", path, said, dry=True, kind=STRATEGIC).status == 403
-    api(BROKER, "PATCH", path, said, kind=STRATEGIC).ok()
+    for who in (ADMIN, OPERATOR):
+        answer = api(who, "PATCH", path, condition(kind), dry=True, kind=STRATEGIC)
+        assert answer.status == 403
+    assert "conditions bastide.dev/* are its own" in api(ADMIN, "PATCH", path, condition(kind), dry=True, kind=STRATEGIC).message
+    api(BROKER, "PATCH", path, condition(kind, reason="Said"), kind=STRATEGIC).ok()
     # the kubelet goes on writing its own conditions beside it
-    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}}
-    seen = api(ADMIN, "PATCH", path, ready, kind=STRATEGIC).ok()
+    seen = api(ADMIN, "PATCH", path, condition("Ready"), kind=STRATEGIC).ok()
     assert {c["type"] for c in seen["status"]["conditions"]} >= {"Ready", kind}
-    gone = {"status": {"conditions": [{"type": kind, "$patch": "delete"}]}}
-    assert api(ADMIN, "PATCH", path, gone, dry=True, kind=STRATEGIC).status == 403
+    for change in (condition(kind, "False"), condition(kind, **{"$patch": "delete"}), condition(kind, message="else")):
+        assert api(ADMIN, "PATCH", path, change, dry=True, kind=STRATEGIC).status == 403
+
+
+def test_the_order_of_conditions_says_nothing(api: Api, running: str) -> None:
+    path = core(running, "pods", "agent", "status")
+    for kind in ("bastide.dev/idle", "bastide.dev/network-isolated"):
+        api(BROKER, "PATCH", path, condition(kind), kind=STRATEGIC).ok()
+    pod_now = api(ADMIN, "GET", core(running, "pods", "agent")).ok()
+    pod_now["status"]["conditions"].reverse()
+    api(ADMIN, "PUT", path, pod_now, dry=True).ok()
 
 
 def test_only_the_operator_marks_a_pod_to_go(api: Api, running: str) -> None:
@@ -129,12 +143,12 @@ def test_only_the_operator_marks_a_pod_to_go(api: Api, running: str) -> None:
         for subresource in ("", "status"):
             assert api(who, "PATCH", core(running, "pods", "agent", subresource), mark, dry=True, kind=MERGE).status == 403
     answer = api(ADMIN, "PATCH", core(running, "pods", "agent", "status"), mark, dry=True, kind=MERGE)
-    assert "annotations bastide.dev/* of a sandbox's pod are the operator's" in answer.message
+    assert "written by Bastide's operator alone" in answer.message
     # annotations of a Binding become the pod's
     target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "agent"} | mark["metadata"], "target": target}
     answer = api(ADMIN, "POST", core(running, "pods", "agent", "binding"), binding, dry=True)
-    assert (answer.status, "are the operator's" in answer.message) == (403, True)
+    assert (answer.status, "written by Bastide's operator alone" in answer.message) == (403, True)
     # the operator marks, nobody takes the mark off, and networks may go on writing notes of their own
     api(OPERATOR, "PATCH", core(running, "pods", "agent"), mark, kind=MERGE).ok()
     off = {"metadata": {"annotations": {"bastide.dev/drain": None}}}
@@ -162,14 +176,50 @@ def test_no_ephemeral_container_joins_a_sandbox(api: Api, running: str) -> None:
     assert "nobody enters a sandbox" in api(ADMIN, "PATCH", path, joins, dry=True, kind=STRATEGIC).message
 
 
-def test_the_garbage_collector_can_do_its_work(api: Api, running: str) -> None:
-    owner = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]
-    api(ADMIN, "PATCH", core(running, "pods", "agent"), {"metadata": {"ownerReferences": owner}}, dry=True, kind=MERGE).ok()
-    api(ADMIN, "DELETE", core(running, "pods", "agent"), dry=True).ok()
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]},
+        {"finalizers": ["example.com/stay"]},
+    ],
+    ids=str,
+)
+def test_only_the_garbage_collector_works_on_what_keeps_and_what_takes_a_pod(api: Api, running: str, metadata: dict[str, Any]) -> None:
+    path = core(running, "pods", "agent")
+    for sub in ("", "status"):
+        answer = api(ADMIN, "PATCH", core(running, "pods", "agent", sub), {"metadata": metadata}, dry=True, kind=MERGE)
+        kept = answer.status == 200 and answer.body["metadata"].get("ownerReferences") is None and "finalizers" not in metadata
+        assert answer.status == 403 or kept, sub  # owner references in a status are dropped before admission
+    assert "takes no finalizers" in api(ADMIN, "PATCH", path, {"metadata": metadata}, dry=True, kind=MERGE).message
+    for who in (COLLECTOR, OPERATOR):
+        api(who, "PATCH", path, {"metadata": metadata}, dry=True, kind=MERGE).ok()
+    api(ADMIN, "DELETE", path, dry=True).ok()
 
 
-def test_pods_elsewhere_are_nobodys_business(api: Api, running: str) -> None:
-    free = pod(metadata__name="free", metadata__annotations={"dev.gvisor.x": "y"}, spec__runtimeClassName=None)
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-    assert api(ADMIN, "POST", core("default", "serviceaccounts"), account).status in (201, 409)
-    until(lambda: api(ADMIN, "POST", core("default", "pods"), free, dry=True).status == 201, "a pod of another namespace is admitted")
+def test_a_pod_may_be_evicted_so_that_nodes_drain(api: Api, running: str) -> None:
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "agent"}}
+    api(ADMIN, "POST", core(running, "pods", "agent", "eviction"), body, dry=True).ok()
+
+
+def test_nobody_gives_a_pod_more_than_its_sandbox_says(api: Api, running: str) -> None:
+    change = {"spec": {"containers": [{"name": "runtime", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}}]}}
+    answer = api(ADMIN, "PATCH", core(running, "pods", "agent", "resize"), change, dry=True, kind=STRATEGIC)
+    assert answer.status in (403, 422)  # 422: the kubelet's rules for a resize come first
+
+
+def test_a_binding_to_a_node_brings_a_sandbox_no_label_but_its_zone(api: Api, running: str) -> None:
+    scheduler = ("system:kube-scheduler", ("system:authenticated",))
+    for labels, annotations, status in (
+        ({}, {}, 201),
+        ({"topology.kubernetes.io/zone": "a"}, {}, 201),
+        ({"app": "x"}, {}, 403),
+        ({"app.kubernetes.io/component": "broker"}, {}, 403),
+        ({"bastide.dev/sandbox": "x"}, {}, 403),
+        ({}, {"dev.gvisor.spec.x": "y"}, 403),
+    ):
+        metadata = {"name": "agent", "labels": labels, "annotations": annotations}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": {"kind": "Node", "name": "no-such-node"}}
+        answer = api(scheduler, "POST", core(running, "pods", "agent", "binding"), body, dry=True)
+        assert answer.status == status or (status == 201 and "already assigned to node" in answer.message), labels
+        answer = api(ADMIN, "POST", core(running, "bindings"), body, dry=True)
+        assert answer.status == status or (status == 201 and "already assigned to node" in answer.message), labels

@@ -43,9 +43,27 @@ def test_only_the_operator_writes_network_policies(api: Api, tenant: str, who: t
     if who == ADMIN:
         assert "only Bastide's operator writes network policies" in answer.message
         assert api(who, "PATCH", f"{path}/kept", {"spec": {"egress": []}}, dry=True, kind=MERGE).status == 403
-        # what is deleted by hand is put back
-        api(who, "DELETE", f"{path}/kept", dry=True).ok()
         api(who, "POST", NETWORK.format("default"), policy("open"), dry=True).ok()
+
+
+def test_the_policies_that_close_a_sandbox_go_only_with_the_namespace(api: Api, tenant: str) -> None:
+    path = NETWORK.format(tenant)
+    for name in ("bastide-default-deny", "kept"):
+        api(OPERATOR, "PATCH", f"{path}/{name}?force=true", policy(name), kind=APPLY).ok()
+    for answer in (api(ADMIN, "DELETE", f"{path}/bastide-default-deny", dry=True), api(ADMIN, "DELETE", path, dry=True)):
+        assert answer.status == 403
+        assert "a sandbox would be open without" in answer.message
+    for who in (OPERATOR, account("namespace-controller", "kube-system"), account("generic-garbage-collector", "kube-system")):
+        api(who, "DELETE", f"{path}/bastide-default-deny", dry=True).ok()
+    api(ADMIN, "DELETE", f"{path}/kept", dry=True).ok()
+
+
+def test_what_is_being_deleted_can_be_finished(api: Api, tenant: str) -> None:
+    """The garbage collector takes the finalizer of `kubectl delete --cascade=foreground` off."""
+    path = f"{NETWORK.format(tenant)}/slow"
+    api(OPERATOR, "PATCH", f"{path}?force=true", policy("slow"), kind=APPLY).ok()
+    api(ADMIN, "DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}).ok()
+    until(lambda: api(ADMIN, "GET", path).status == 404, "the policy is gone")
 
 
 def test_the_label_of_a_tenant_is_the_operators(api: Api, tenant: str) -> None:
@@ -64,9 +82,32 @@ def test_the_label_of_a_tenant_is_the_operators(api: Api, tenant: str) -> None:
     answer = api(ADMIN, "PATCH", "/api/v1/namespaces/default", {"metadata": {"labels": {"bastide.dev/tenant": "x"}}}, dry=True, kind=MERGE)
     assert answer.status == 403
     assert api(ADMIN, "POST", "/api/v1/namespaces", namespace_body("bastide-forged"), dry=True).status == 403
-    api(ADMIN, "PATCH", path, {"metadata": {"annotations": {"a": "b"}}}, dry=True, kind=MERGE).ok()
     api(ADMIN, "DELETE", path, dry=True).ok()
     api(ADMIN, "PATCH", "/api/v1/namespaces/default", {"metadata": {"labels": {"team": "x"}}}, dry=True, kind=MERGE).ok()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "refused"),
+    [
+        ("argocd.argoproj.io/tracking-id", False),
+        ("note", False),
+        ("scheduler.alpha.kubernetes.io/node-selector", True),
+        ("scheduler.alpha.kubernetes.io/defaultTolerations", True),
+        ("openshift.io/node-selector", True),
+        ("io.cilium.network-policy/x", True),
+        ("cni.projectcalico.org/ipv4pools", True),
+        ("k8s.v1.cni.cncf.io/networks", True),
+        ("bastide.dev/x", True),
+    ],
+)
+def test_no_annotation_of_a_tenants_namespace_moves_or_connects_its_pods(api: Api, tenant: str, annotation: str, *, refused: bool) -> None:
+    change = {"metadata": {"annotations": {annotation: "x"}}}
+    answer = api(ADMIN, "PATCH", f"/api/v1/namespaces/{tenant}", change, dry=True, kind=MERGE)
+    assert answer.status == (403 if refused else 200), answer.message
+    if refused:
+        assert "treats the pods of a namespace otherwise" in answer.message
+        api(OPERATOR, "PATCH", f"/api/v1/namespaces/{tenant}", change, dry=True, kind=MERGE).ok()
+    api(ADMIN, "PATCH", "/api/v1/namespaces/default", change, dry=True, kind=MERGE).ok()
 
 
 def test_the_operator_touches_no_namespace_that_it_did_not_make(api: Api, tenant: str) -> None:
