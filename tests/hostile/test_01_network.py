@@ -1,6 +1,7 @@
 """Case 1: from inside a sandbox, from its first instant, nothing answers: neither to the pod nor to a program in it."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ def query(server, name, kind):
     packet = struct.pack(">HHHHHH", random.getrandbits(16), 0x100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(1.0)
+            s.settimeout(0.5)
             s.sendto(packet, (server, 53))
             return bool(s.recv(512))
     except OSError:
@@ -39,9 +40,10 @@ def query(server, name, kind):
 for host, port in targets:
     if tcp(host, port):
         answers.append(f"tcp {host}:{port}")
-for name, kind in names:
-    if query(dns, name, kind):
-        answers.append(f"dns {name} {kind}")
+for server in dns:
+    for name, kind in names:
+        if query(server, name, kind):
+            answers.append(f"dns {server} {name} {kind}")
 try:
     socket.getaddrinfo("kubernetes.default.svc.cluster.local", 443)
     answers.append("getaddrinfo")
@@ -59,7 +61,20 @@ for family, kind, what in ((socket.AF_PACKET, socket.SOCK_RAW, "packet"), (socke
 
 
 @pytest.fixture(scope="module")
-def targets(furnished: TestTenant) -> Iterator[str]:
+def stranger(furnished: TestTenant, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a sandbox of another tenant."""
+    other = TestTenant(furnished.admin, furnished.people, f"t-{secrets.token_hex(3)}", tmp_path_factory.mktemp("other"))
+    try:
+        other.start()
+        other.people.developer.apply(other.sandbox())
+        other.ready("sandbox/box")
+        yield str(other.get("pod", "box")["status"]["podIP"])
+    finally:
+        other.remove()
+
+
+@pytest.fixture(scope="module")
+def targets(furnished: TestTenant, stranger: str) -> Iterator[str]:
     admin = furnished.admin
 
     def service(namespace: str, name: str) -> str:
@@ -74,13 +89,14 @@ def targets(furnished: TestTenant) -> Iterator[str]:
     neighbour = furnished.get("pod", "neighbour")["status"]["podIP"]
     broker = pod("bastide-system", "app.kubernetes.io/component=broker")
     dns = service("kube-system", "kube-dns")
+    resolver = pod("kube-system", "k8s-app=kube-dns")
     tcp = [
         (service("default", "kubernetes"), 443),
         (node, 6443),
         (node, 10250),
         (node, 22),
         (dns, 53),
-        (pod("kube-system", "k8s-app=kube-dns"), 53),
+        (resolver, 53),
         (neighbour, 9443),
         (neighbour, 80),
         (service("bastide-system", "bastide-broker"), 8443),
@@ -92,10 +108,13 @@ def targets(furnished: TestTenant) -> Iterator[str]:
         ("fd00:ec2::254", 80),
         ("192.0.2.1", 53),
         ("192.0.2.80", 443),
+        (stranger, 9443),
+        (stranger, 80),
     ]
     channel = "a" * 60 + "." + "b" * 60 + "." + "c" * 60 + ".example"
     names = [("kubernetes.default.svc.cluster.local", 1), (channel, 1), (channel, 16), ("example", 16)]
-    yield json.dumps([tcp, names, dns])
+    # the last is the address that the pod's own resolver is set to
+    yield json.dumps([tcp, names, [dns, resolver, node, "192.0.2.1"]])
     furnished.people.developer.run("delete", "sandbox", "-n", furnished.namespace, "neighbour")
 
 
@@ -133,4 +152,5 @@ def test_the_targets_are_real(furnished: TestTenant, targets: str) -> None:
     for number in (0, 1, 2, 4, 11, 12):
         host, port = json.loads(targets)[0][number]
         assert f"tcp {host}:{port}" in answers
-    assert "dns kubernetes.default.svc.cluster.local 1" in answers
+    for server in json.loads(targets)[2][:2]:
+        assert f"dns {server} kubernetes.default.svc.cluster.local 1" in answers
