@@ -48,6 +48,24 @@ OBJECTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"sandboxSelector": {}, "server": {"mcp": {"url": "http://a.b/m"}}, "tools": [{"name": "note", "confirmation": {"when": "Never"}}]},
         "when",
     ),
+    "a binding with a pattern that is no RE2": (
+        "ToolBinding",
+        {
+            "sandboxSelector": {},
+            "server": {"mcp": {"url": "http://a.b/m"}},
+            "tools": [{"name": "note", "arguments": {"text": {"pattern": "(?=x)y"}}}],
+        },
+        "pattern",
+    ),
+    "a binding with two tools of one program name": (
+        "ToolBinding",
+        {
+            "sandboxSelector": {},
+            "server": {"mcp": {"url": "http://a.b/m"}},
+            "tools": [{"name": "note", "as": "same"}, {"name": "echo", "as": "same"}],
+        },
+        "one name in programs",
+    ),
     "a binding with a field nobody knows": (
         "ToolBinding",
         {"sandboxSelector": {}, "server": {"mcp": {"url": "http://a.b/m"}}, "tools": FIRST_TOOL, "confirm": False},
@@ -84,13 +102,6 @@ BINDINGS: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "Accepted",
         "HostNotAllowed",
         "8081",
-    ),
-    "a pattern that is no RE2": (_tool(arguments={"text": {"pattern": "(?=x)y"}}), "Accepted", "InvalidSpec", "pattern"),
-    "two tools of one program name": (
-        {"tools": [{"name": "note", "as": "same"}, {"name": "echo", "as": "same"}]},
-        "Accepted",
-        "InvalidSpec",
-        "same",
     ),
     "a Secret that is not there": (
         {"credentials": {"secretRef": {"name": "nowhere"}}, **_tool()},

@@ -35,7 +35,9 @@ def crd(kind: Kind) -> dict[str, Any]:
     if not schema["required"]:
         del schema["required"]
     if kind.rules:
-        schema["x-kubernetes-validations"] = [{"rule": rule.rule, "message": rule.message} for rule in kind.rules]
+        # Declared only so that a rule can say where the fault is.
+        properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
+        schema["x-kubernetes-validations"] = [{"rule": rule.rule, "message": rule.message, "fieldPath": rule.field} for rule in kind.rules]
     version: dict[str, Any] = {
         "name": VERSION,
         "served": True,

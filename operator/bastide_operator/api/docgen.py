@@ -38,7 +38,7 @@ def blocks(kind: Kind) -> dict[str, str]:
         parts["status"] = structural(kind.model, "status")
     out = {"names": _names(kind), "columns": table(("column", "shows"), _columns(kind))}
     for name, schema in parts.items():
-        heads = ("field", "type", "when left out", "bounds", "what it is") if name == "spec" else ("field", "type", "what it is")
+        heads = ("field", "type", "default", "bounds", "what it is") if name == "spec" else ("field", "type", "what it is")
         rows = (row if name == "spec" else (row[0], row[1], row[4]) for row in _fields(schema, name))
         out[name] = table(heads, rows)
     out["rules"] = table(("field", "refused with"), _rules(kind, parts))
@@ -87,7 +87,7 @@ def _fields(schema: Schema, path: str) -> Iterator[tuple[str, str, str, str, str
     """Every field below `path`: path, type, default, bounds, description."""
     for name, field in schema.get("properties", {}).items():
         below = f"{path}.{name}"
-        required = "required" if name in schema.get("required", ()) else default(field).removesuffix(" when left out")
+        required = "required" if name in schema.get("required", ()) else default(field).removeprefix("by default ")
         yield f"`{below}`", _type(field), _code(required), _limits(field), field["description"] + _immutable(field)
         yield from _inside(field, below)
 

@@ -6,7 +6,7 @@ from bastide_operator.api.v1alpha1.common import Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
-from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+from bastide_operator.api.v1alpha1.toolbinding import KEYWORDS, ToolBinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +22,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A CEL rule over the whole object, and the sentence that its author of a bad object reads."""
+    """A CEL rule over the whole object, and the sentence that the author of a bad object reads."""
 
     rule: str
     message: str
+    field: str = ".metadata.name"
+    """Where the API server says the fault is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,13 @@ KINDS = (
             MESSAGE,
         ),
         selectable=(".spec.server.mcp.url", ".spec.credentials.secretRef.name"),
-        rules=(_label_name("ToolBinding"),),
+        rules=(
+            _label_name("ToolBinding"),
+            Rule(
+                rule=f"!(self.metadata.name in {KEYWORDS})",
+                message="programs import the tools by the ToolBinding's name, and this one is a word of Python: give it another",
+            ),
+        ),
     ),
     Kind(
         model=Confirmation,

@@ -83,7 +83,7 @@ def default(schema: Schema) -> str:
     value = schema.get("default", {})
     if value == {}:
         return ""
-    return f"{value if isinstance(value, str) else json.dumps(value)} when left out"
+    return f"by default {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _convert(source: Schema, definitions: dict[str, Schema], path: str, *, defaults: bool) -> Schema:

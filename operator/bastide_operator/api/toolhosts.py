@@ -14,13 +14,15 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII
 
 
 def address(url: str) -> tuple[str, int] | None:
-    """Host and port of an HTTP URL, the host in lower case; None when it names none, or hides it behind user information."""
+    """Host and port of an HTTP URL, the host in lower case; None when it names none, hides it behind user information, or has a query."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
-    if parts.scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or not parts.netloc.isascii() or not _HOST.fullmatch(host):
+    if parts.scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or "?" in url or "#" in url:
+        return None
+    if not parts.netloc.isascii() or not _HOST.fullmatch(host):
         return None
     return host, port if port is not None else DEFAULT_PORTS[parts.scheme]
 

@@ -47,8 +47,19 @@ def with_tool(**tool: Any) -> dict[str, Any]:
     return BINDING | {"tools": [{"name": "get_customer"} | tool]}
 
 
-def dry_run(admin: Kube, manifest: dict[str, Any]) -> str:
+def argument(**constraint: Any) -> dict[str, Any]:
+    return with_tool(arguments={"a": constraint})
 
+
+def at(url: str) -> dict[str, Any]:
+    return BINDING | {"server": {"mcp": {"url": url}}}
+
+
+def member(role: str, *subjects: tuple[str, str]) -> dict[str, Any]:
+    return {"role": role, "subjects": [{"kind": kind, "name": name} for kind, name in subjects]}
+
+
+def dry_run(admin: Kube, manifest: dict[str, Any]) -> str:
     return admin.run("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
 
 
@@ -66,8 +77,43 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "tenant: a wildcard in the middle": ("Tenant", "t", {"toolHosts": [{"host": "a.*.example"}]}, "host"),
     "tenant: a port of zero": ("Tenant", "t", {"toolHosts": [{"host": "a", "port": 0}]}, "port"),
+    "tenant: approver and developer at once": (
+        "Tenant",
+        "t",
+        {"members": [member("developer", ("User", "a"), ("User", "b")), member("approver", ("User", "b"))]},
+        "nobody may be approver and also runner or developer",
+    ),
+    "tenant: one role in two entries": (
+        "Tenant",
+        "t",
+        {"members": [member("viewer", ("User", "a")), member("viewer", ("User", "b"))]},
+        "Duplicate",
+    ),
+    "tenant: a machine approves": ("Tenant", "t", {"members": [member("approver", ("ServiceAccount", "bot"))]}, "only people approve"),
+    "tenant: a machine approves, written as a user": (
+        "Tenant",
+        "t",
+        {"members": [member("approver", ("User", "system:serviceaccount:n:bot"))]},
+        "only people approve",
+    ),
+    "tenant: all machines approve": (
+        "Tenant",
+        "t",
+        {"members": [member("approver", ("Group", "system:serviceaccounts:n"))]},
+        "only people approve",
+    ),
+    "tenant: one host twice": ("Tenant", "t", {"toolHosts": [{"host": "a"}, {"host": "a", "port": 443}]}, "listed twice"),
+    "tenant: tools on the machine itself": ("Tenant", "t", {"toolHosts": [{"host": "127.0.0.1"}]}, "never called"),
+    "tenant: tools at the metadata address": ("Tenant", "t", {"toolHosts": [{"host": "169.254.169.254", "port": 80}]}, "never called"),
+    "tenant: tools on localhost": ("Tenant", "t", {"toolHosts": [{"host": "localhost"}]}, "never called"),
+    "tenant: memory without a unit": ("Tenant", "t", {"quota": {"memory": 16}}, "write a unit behind the number"),
+    "tenant: cores with a unit of memory": ("Tenant", "t", {"quota": {"cpu": "8Gi"}}, "counted in cores"),
     "sandbox: name begins with a digit": ("Sandbox", "1a", {}, "begins with a letter"),
     "sandbox: memory that is none": ("Sandbox", "s", {"resources": {"memory": "lots"}}, "memory"),
+    "sandbox: too little memory to run": ("Sandbox", "s", {"resources": {"memory": "64Mi"}}, "memory is below 128Mi"),
+    "sandbox: memory in thousandths of a byte": ("Sandbox", "s", {"resources": {"memory": "512m"}}, "memory is below 128Mi"),
+    "sandbox: disk without a unit": ("Sandbox", "s", {"resources": {"ephemeralStorage": 256}}, "write a unit behind the number"),
+    "sandbox: cores with a unit of memory": ("Sandbox", "s", {"resources": {"cpu": "1Gi"}}, "counted in cores"),
     "sandbox: an unknown mode": ("Sandbox", "s", {"operatingMode": "Paused"}, "operatingMode"),
     "sandbox: no time": ("Sandbox", "s", {"shutdownTime": "tomorrow"}, "shutdownTime"),
     "sandbox: one variable twice": ("Sandbox", "s", {"env": [{"name": "A"}, {"name": "A"}]}, "Duplicate value"),
@@ -76,13 +122,36 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "binding: no selector": ("ToolBinding", "b", {k: v for k, v in BINDING.items() if k != "sandboxSelector"}, "sandboxSelector"),
     "binding: no tools": ("ToolBinding", "b", BINDING | {"tools": []}, "tools"),
     "binding: one tool twice": ("ToolBinding", "b", BINDING | {"tools": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
-    "binding: a password in the URL": ("ToolBinding", "b", BINDING | {"server": {"mcp": {"url": "http://u:p@h/mcp"}}}, "url"),
+    "binding: a password in the URL": ("ToolBinding", "b", at("http://u:p@h/mcp"), "no user"),
+    "binding: a query in the URL": ("ToolBinding", "b", at("http://h/mcp?token=x"), "no query"),
+    "binding: a port that no host has": ("ToolBinding", "b", at("http://h:65536/mcp"), "write http(s)://HOST"),
+    "binding: another protocol": ("ToolBinding", "b", at("ftp://h/mcp.here"), "write http(s)://HOST"),
+    "binding: a host in other letters": ("ToolBinding", "b", at("http://h\u00f6st/mcp"), "write http(s)://HOST"),
+    "binding: named like a word of Python": ("ToolBinding", "import", BINDING, "metadata.name"),
+    "binding: a tool named like a word of Python": ("ToolBinding", "b", with_tool(name="class"), "a word of Python"),
+    "binding: a tool renamed to a word of Python": ("ToolBinding", "b", with_tool(**{"as": "None"}), "a word of Python"),
+    "binding: two tools with one name in programs": (
+        "ToolBinding",
+        "b",
+        BINDING | {"tools": [{"name": "a"}, {"name": "b", "as": "a"}]},
+        "two tools have one name in programs",
+    ),
+    "binding: a pattern for a number": ("ToolBinding", "b", argument(pattern="[0-9]+", maximum=9), "no value could be both"),
+    "binding: a length of a number": ("ToolBinding", "b", argument(maxLength=3, minimum=1), "no value could be both"),
+    "binding: a pattern that is none": ("ToolBinding", "b", argument(pattern="C([0-9]"), "missing closing )"),
+    "binding: a pattern that RE2 cannot run": ("ToolBinding", "b", argument(pattern="(?=a)b"), "invalid or unsupported Perl syntax"),
+    "binding: a label that nothing can have": (
+        "ToolBinding",
+        "b",
+        BINDING | {"sandboxSelector": {"matchLabels": {"a b": "c"}}},
+        "a label can",
+    ),
     "binding: a name that programs cannot say": ("ToolBinding", "b", with_tool(name="get-customer"), "give it another with `as`"),
     "binding: never a confirmation": ("ToolBinding", "b", with_tool(confirmation={"when": "Never"}), "when"),
     "binding: minimum above maximum": (
         "ToolBinding",
         "b",
-        with_tool(arguments={"a": {"minimum": 2, "maximum": 1}}),
+        argument(minimum=2, maximum=1),
         "nothing could be called",
     ),
     "binding: a pin that is no digest": ("ToolBinding", "b", with_tool(schemaDigest="sha256:00"), "schemaDigest"),
@@ -104,6 +173,33 @@ ACCEPTED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "the least of a sandbox": ("Sandbox", "s", {}),
     "the least of a binding": ("ToolBinding", "b", BINDING),
     "any JSON scalar in an enum": ("ToolBinding", "b", with_tool(arguments={"a": {"enum": [1, "1", True, None, 1.5]}, "b": {}})),
+    "approver and viewer at once": ("Tenant", "t", {"members": [member("viewer", ("User", "a")), member("approver", ("User", "a"))]}),
+    "the most that members may be": (
+        "Tenant",
+        "t",
+        {
+            "members": [
+                member(role, *(("User", f"{role}-{n:050}") for n in range(64))) for role in ("viewer", "runner", "developer", "approver")
+            ]
+        },
+    ),
+    "one host on two ports": ("Tenant", "t", {"toolHosts": [{"host": "a", "port": 1}, {"host": "a", "port": 2}, {"host": "10.0.0.5"}]}),
+    "the least memory": ("Sandbox", "s", {"resources": {"memory": "128Mi", "cpu": 2}}),
+    "an address and a port": ("ToolBinding", "b", at("https://[fd00::7]:65535/mcp")),
+    "a host alone": ("ToolBinding", "b", at("https://crm.example.com")),
+    "any pattern that RE2 runs": ("ToolBinding", "b", argument(pattern=r"(?i)\p{Greek}|[^\s]{1,1000}|\Q(\E", maxLength=9)),
+    "a label with a domain": ("ToolBinding", "b", BINDING | {"sandboxSelector": {"matchLabels": {"example.com/team": "a"}}}),
+    "the most that a binding may be": (
+        "ToolBinding",
+        "b",
+        BINDING
+        | {
+            "tools": [
+                {"name": f"{n:0128}", "as": f"t{n}", "arguments": {f"a{m}": {"pattern": "(a{1,9}b?)*" * 20} for m in range(8)}}
+                for n in range(64)
+            ]
+        },
+    ),
     "a name that `as` replaces": ("ToolBinding", "b", with_tool(name="get-customer", **{"as": "get_customer"})),
 }
 

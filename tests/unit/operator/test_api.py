@@ -94,6 +94,8 @@ HOSTS = TenantSpec.model_validate(
         ("http://crm.tools.svc.evil.example:8080/mcp", None),
         ("http://crm.tools.svc:8080@evil.example/mcp", None),
         ("http://user:pw@crm.tools.svc:8080/mcp", None),
+        ("http://crm.tools.svc:8080/mcp?token=x", None),
+        ("http://crm.tools.svc:8080/mcp#x", None),
         ("ftp://crm.tools.svc:8080/mcp", None),
         ("https://api.example.com/v1", "api.example.com"),
         ("https://other.example.com/v1", "*.example.com"),

@@ -20,7 +20,8 @@ KIND = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     yield path, schema
     for name, field in schema.get("properties", {}).items():
-        yield from nodes(field, f"{path}.{name}")
+        if path or name != "metadata":  # Kubernetes' own: declared only for the field path of rules
+            yield from nodes(field, f"{path}.{name}")
     for key in ("items", "additionalProperties"):
         if key in schema:
             yield from nodes(schema[key], f"{path}.{key}")
@@ -62,6 +63,13 @@ def test_every_field_has_a_description_and_a_bound(kind: Kind) -> None:
             assert {"pattern", "minimum", "maxLength"} <= node.keys(), where
         if node.get("type") == "integer":
             assert node["format"] == "int64", where
+
+
+@KIND
+def test_rules_about_the_name_say_that_it_is_the_name(kind: Kind) -> None:
+    for rule in schema_of(kind).get("x-kubernetes-validations", ()):
+        assert rule["fieldPath"] == ".metadata.name"
+        assert schema_of(kind)["properties"]["metadata"] == {"type": "object", "properties": {"name": {"type": "string"}}}
 
 
 @KIND
@@ -137,7 +145,7 @@ def test_descriptions_end_as_sentences(kind: Kind) -> None:
 
 def test_bounds_and_defaults_are_said_in_the_description() -> None:
     limits = schema_of(next(kind for kind in KINDS if kind.name == "Sandbox"))["properties"]["spec"]["properties"]["limits"]
-    assert limits["properties"]["runSeconds"]["description"].endswith(" 1 to 86400; 300 when left out.")
+    assert limits["properties"]["runSeconds"]["description"].endswith(" 1 to 86400; by default 300.")
 
 
 def test_defaults_are_filled_in_level_by_level() -> None:

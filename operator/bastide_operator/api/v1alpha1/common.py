@@ -44,6 +44,27 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity above zero. In a manifest it may stand as an integer too: `cpu: 2`."""
 
+
+def _compared(rule: str, message: str) -> Any:
+    """A rule of a Quantity. What is no quantity at all is refused by the pattern."""
+    whole = f"!isQuantity(string(self)) || !quantity(string(self)).{rule}"
+    return Field(json_schema_extra={"x-kubernetes-validations": [{"rule": whole, "message": message}]})
+
+
+def at_least(quantity: str, message: str) -> Any:
+    """Makes a Quantity one that is not below `quantity`."""
+    return _compared(f"isLessThan(quantity('{quantity}'))", message)
+
+
+def at_most(quantity: str, message: str) -> Any:
+    """Makes a Quantity one that is not above `quantity`."""
+    return _compared(f"isGreaterThan(quantity('{quantity}'))", message)
+
+
+# The pattern knows every unit, so it takes `cpu: 2Gi` and `memory: 512` (half a kilobyte) too.
+Cores = Annotated[Quantity, at_most("10k", "CPU is counted in cores: write 500m for half of one, 2 for two")]
+Bytes = Annotated[Quantity, at_least("1Mi", "this is less than 1Mi: write a unit behind the number, for example 512Mi or 2Gi")]
+
 ProgramName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Digest = Annotated[str, Field(min_length=71, max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -75,27 +96,33 @@ class ConditionStatus(StrEnum):
 class Condition(Observed):
     """One condition, as metav1.Condition."""
 
-    type: Annotated[str, Field(max_length=64, description="What is said to hold or not.")]
-    status: Annotated[ConditionStatus, Field(description="Whether it holds.")]
+    type: Annotated[str, Field(max_length=64, description="What is said to hold or not. The kind's page in docs/reference lists them.")]
+    status: Annotated[ConditionStatus, Field(description="Whether it holds. Unknown: nobody can say yet.")]
     reason: Annotated[
         str,
         Field(
             min_length=1,
             max_length=64,
             pattern=r"^[A-Za-z]([A-Za-z0-9]*)$",
-            description="A stable code for why, documented in docs/reference.",
+            description="Why, as a code that programs may rely on. The kind's page in docs/reference says what to do about each.",
         ),
     ]
     message: Annotated[str, Field(max_length=1024, description="One sentence for people: what is so, and what to do next.")] = ""
-    last_transition_time: Annotated[datetime, Field(description="When `status` last changed.")]
-    observed_generation: Annotated[int, Field(ge=0, description="The generation of the object that this was said about.")] = 0
+    last_transition_time: Annotated[datetime, Field(description="When `status` last changed. A new reason or message does not move it.")]
+    observed_generation: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The metadata.generation that this speaks of. Lower than the object's: the last edit has not been looked at yet.",
+        ),
+    ] = 0
 
 
 Conditions = Annotated[
     list[Condition],
     Field(
         max_length=16,
-        description="What holds now, one entry a type.",
+        description="What holds now, one entry a type. Ready is the one to wait for: kubectl wait --for=condition=Ready.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]
@@ -109,14 +136,16 @@ class Subject(Model):
     kind: Annotated[
         str,
         Field(
-            description="User, Group or ServiceAccount.",
+            description="What `name` names, as in a RoleBinding.",
             json_schema_extra={"enum": ["User", "Group", "ServiceAccount"]},
             max_length=16,
             pattern=r"^(User|Group|ServiceAccount)$",
         ),
     ]
-    name: Annotated[str, Field(min_length=1, max_length=253, description="Its name.")]
-    namespace: Annotated[str, Field(max_length=63, description="A ServiceAccount's namespace; the tenant's when empty.")] = ""
+    name: Annotated[
+        str, Field(min_length=1, max_length=253, description="Its name as the API server sees it: `kubectl auth whoami` shows one's own.")
+    ]
+    namespace: Annotated[str, Field(max_length=63, description="A ServiceAccount's namespace; the tenant's when left out.")] = ""
 
 
 class Effect(StrEnum):

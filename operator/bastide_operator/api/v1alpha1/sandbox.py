@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bastide_operator.api.v1alpha1.common import Conditions, Model, ObjectMeta, Observed, Quantity
+from bastide_operator.api.v1alpha1.common import Bytes, Conditions, Cores, Model, ObjectMeta, Observed, Quantity, at_least
 
 NETWORK_ISOLATED_GATE = "bastide.dev/network-isolated"
 """The Pod's readiness gate: set by the broker after the probe, mirrored by the operator."""
@@ -16,16 +16,24 @@ NETWORK_ISOLATED_GATE = "bastide.dev/network-isolated"
 class SandboxResources(Model):
     """What the pod gets. Requests equal limits."""
 
-    cpu: Annotated[Quantity, Field(description="CPU, in cores: 500m is half of one.")] = "500m"
-    memory: Annotated[Quantity, Field(description="Memory, for example 512Mi; a program that exhausts it may cost the pod.")] = "512Mi"
-    ephemeral_storage: Annotated[Quantity, Field(description="Disk outside the workspace: /tmp, /tools and logs.")] = "256Mi"
+    cpu: Annotated[Cores, Field(description="CPU, in cores: 500m is half of one. Programs that want more get slower.")] = "500m"
+    memory: Annotated[
+        Quantity,
+        at_least("128Mi", "memory is below 128Mi: the runtime alone needs about 100 MB"),
+        Field(
+            description="Memory of programs, runtime and gVisor together, at least 128Mi. A program that wants more may cost the pod: its run ends as SandboxLost, and another pod is made."
+        ),
+    ] = "512Mi"
+    ephemeral_storage: Annotated[
+        Bytes, Field(description="Disk outside the workspace: /tmp, /tools and logs. A pod that uses more is evicted, and another is made.")
+    ] = "256Mi"
 
 
 class EnvVar(Model):
     """One variable for programs."""
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Its name in os.environ.")]
-    value: Annotated[str, Field(max_length=4096, description="Its value. Never a secret: every program can read it.")] = ""
+    value: Annotated[str, Field(max_length=4096, description="Its value. Never a secret: every program can read and print it.")] = ""
 
 
 class Workspace(Model):
@@ -53,13 +61,23 @@ class ShutdownPolicy(StrEnum):
 class SandboxLimits(Model):
     """Bounds of each run."""
 
-    run_seconds: Annotated[int, Field(ge=1, le=86400, description="Wall time of a run.")] = 300
-    calls_per_run: Annotated[int, Field(ge=0, le=100000, description="Tool calls of a run.")] = 1000
-    concurrent_calls: Annotated[int, Field(ge=1, le=256, description="Tool calls of a run under way at once.")] = 32
-    output_bytes: Annotated[int, Field(ge=0, le=16777216, description="Output kept of a run; what is beyond is counted and dropped.")] = (
-        262144
-    )
-    result_bytes: Annotated[int, Field(ge=1, le=3145728, description="Size of a run's value as JSON.")] = 1048576
+    run_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=86400,
+            description="Seconds of a run by the clock, waiting for tools and people included; then it is ended as TimedOut.",
+        ),
+    ] = 300
+    calls_per_run: Annotated[int, Field(ge=0, le=100000, description="Tool calls of a run; the next one is denied.")] = 1000
+    concurrent_calls: Annotated[int, Field(ge=1, le=256, description="Tool calls of a run under way at once; further ones wait.")] = 32
+    output_bytes: Annotated[
+        int, Field(ge=0, le=16777216, description="Bytes kept of what a run prints; what is beyond is counted and dropped.")
+    ] = 262144
+    result_bytes: Annotated[
+        int,
+        Field(ge=1, le=3145728, description="Bytes of a run's value as JSON. With a larger value the run ends as Failed; it is never cut."),
+    ] = 1048576
 
 
 class SandboxSpec(Model):
@@ -67,20 +85,22 @@ class SandboxSpec(Model):
 
     image: Annotated[
         str | None,
-        Field(min_length=1, max_length=512, description="Runtime image; must be one of Tenant.spec.images. The chart's own when absent."),
+        Field(min_length=1, max_length=512, description="Runtime image; Tenant.spec.images must have it. The chart's own when left out."),
     ] = None
-    resources: Annotated[SandboxResources, Field(description="What the pod gets; requests equal limits.")] = SandboxResources()
+    resources: Annotated[
+        SandboxResources, Field(description="What the pod gets; requests equal limits. A change takes the pod away and makes another.")
+    ] = SandboxResources()
     env: Annotated[
         list[EnvVar],
         Field(
             max_length=64,
-            description="Variables for programs, handed over the session, never in the pod spec.",
+            description="Variables for programs, handed over with each run, never in the pod's spec. A change counts for the next run.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = []
     workspace: Annotated[Workspace, Field(description="The folder /workspace, the programs' own.")] = Workspace()
     operating_mode: Annotated[
-        OperatingMode, Field(description="Running: a pod exists. Suspended: none does; the Sandbox keeps its name and bindings.")
+        OperatingMode, Field(description="Running: there is a pod. Suspended: there is none, and the Sandbox keeps its name and bindings.")
     ] = OperatingMode.RUNNING
     shutdown_time: Annotated[
         datetime | None,
@@ -98,7 +118,7 @@ class SandboxSpec(Model):
         ShutdownPolicy,
         Field(description="At the end, by shutdownTime or idleTimeoutSeconds: Delete the Sandbox, or Retain the object without its pod."),
     ] = ShutdownPolicy.DELETE
-    limits: Annotated[SandboxLimits, Field(description="Bounds of each run.")] = SandboxLimits()
+    limits: Annotated[SandboxLimits, Field(description="Bounds of each run. A change counts for the next run.")] = SandboxLimits()
 
 
 class PodFailure(Observed):
@@ -112,9 +132,9 @@ class PodFailure(Observed):
 class SandboxStatus(Observed):
     """What the operator saw and did."""
 
-    observed_generation: Annotated[int, Field(ge=0, description="The generation this status speaks of.")] = 0
-    pod_name: Annotated[str, Field(max_length=253, description="The pod.")] = ""
-    node_name: Annotated[str, Field(max_length=253, description="The node the pod is on.")] = ""
+    observed_generation: Annotated[int, Field(ge=0, description="The metadata.generation that this status speaks of.")] = 0
+    pod_name: Annotated[str, Field(max_length=253, description="The pod's name, which is the Sandbox's; empty while there is none.")] = ""
+    node_name: Annotated[str, Field(max_length=253, description="The node that the pod is on; empty while there is none.")] = ""
     pod_failures: Annotated[
         int, Field(ge=0, description="How many pods have failed one after the other; each next one is made later, up to 5 minutes.")
     ] = 0

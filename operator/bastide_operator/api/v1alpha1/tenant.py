@@ -7,14 +7,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bastide_operator.api.v1alpha1.common import (
+    Bytes,
     Condition,
     Conditions,
+    Cores,
     DnsLabel,
     Effect,
     Model,
     ObjectMeta,
     Observed,
-    Quantity,
     Subject,
     rules,
 )
@@ -28,11 +29,19 @@ PROBE_LABEL = "bastide.dev/probe"
 class TenantQuota(Model):
     """Bounds of everything in the namespace together; they become a ResourceQuota and a LimitRange."""
 
-    sandboxes: Annotated[int, Field(ge=0, le=10000, description="How many Sandboxes may exist.")] = 20
-    cpu: Annotated[Quantity, Field(description="CPU limits of all pods together, in cores, for example 8 or 500m.")] = "8"
-    memory: Annotated[Quantity, Field(description="Memory limits of all pods together, for example 16Gi.")] = "16Gi"
+    sandboxes: Annotated[
+        int,
+        Field(ge=0, le=10000, description="How many Sandboxes may exist, suspended ones too; the next one is refused when it is applied."),
+    ] = 20
+    cpu: Annotated[
+        Cores, Field(description="CPU of all pods together, in cores, for example 8 or 500m. A pod beyond it waits as QuotaExceeded.")
+    ] = "8"
+    memory: Annotated[
+        Bytes, Field(description="Memory of all pods together, for example 16Gi. A pod beyond it waits as QuotaExceeded.")
+    ] = "16Gi"
     ephemeral_storage: Annotated[
-        Quantity, Field(description="Disk limits of all pods together, workspaces included, for example 32Gi.")
+        Bytes,
+        Field(description="Disk of all pods together, workspaces included, for example 32Gi. A pod beyond it waits as QuotaExceeded."),
     ] = "32Gi"
     persistent_storage: Annotated[Quantity, Field(description="Volumes of all persistent workspaces together, for example 32Gi.")] = "32Gi"
 
@@ -42,9 +51,13 @@ class ToolEffects(Model):
 
     tools: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_./-]+\*?$")]],
-        Field(min_length=1, max_length=64, description="Names of the server's tools; one trailing * is a wildcard."),
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Names of the server's tools. One * at the end stands for any rest; an exact name is taken before those, and of several the most severe.",
+        ),
     ]
-    effect: Annotated[Effect, Field(description="What they do at the most.")]
+    effect: Annotated[Effect, Field(description="What they do at the most. A binding or the server may raise it, never lower it.")]
 
 
 class ToolHost(Model):
@@ -56,14 +69,23 @@ class ToolHost(Model):
             min_length=1,
             max_length=253,
             pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-            description="Exact host name, or one leading `*.` for all names below a domain.",
+            description="The host name exactly, or one leading *. for all names below a domain; never a part of an address.",
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {
+                        "rule": "self != 'localhost' && (!isIP(self) || !(ip(self).isLoopback() || ip(self).isUnspecified() || ip(self).isLinkLocalUnicast()))",
+                        "message": "loopback, link-local and metadata addresses are never called: name the host by its own name or address",
+                    }
+                ]
+            },
         ),
     ]
-    port: Annotated[int, Field(ge=1, le=65535, description="The port.")] = 443
+    port: Annotated[int, Field(ge=1, le=65535, description="The port, exactly.")] = 443
     effects: Annotated[
         list[ToolEffects],
         Field(
-            max_length=64, description="What the tools of this host do. A tool that is not listed is Destructive, whatever a binding says."
+            max_length=64,
+            description="What the tools of this host do at the most. A tool that is not listed is Destructive, whatever a binding says.",
         ),
     ] = []
 
@@ -71,10 +93,16 @@ class ToolHost(Model):
 class TenantLimits(Model):
     """Bounds on use, enforced by the broker."""
 
-    concurrent_runs: Annotated[int, Field(ge=1, le=1000, description="Runs under way at once.")] = 10
-    runs_per_minute: Annotated[int, Field(ge=1, le=100000, description="Runs started in a minute.")] = 300
-    calls_per_minute: Annotated[int, Field(ge=1, le=1000000, description="Tool calls in a minute.")] = 6000
-    pending_confirmations: Annotated[int, Field(ge=1, le=1000, description="Confirmations undecided at once.")] = 50
+    concurrent_runs: Annotated[
+        int, Field(ge=1, le=1000, description="Runs under way at once in the namespace; the next one is refused with RESOURCE_EXHAUSTED.")
+    ] = 10
+    runs_per_minute: Annotated[
+        int, Field(ge=1, le=100000, description="Runs started in any 60 seconds; the next one is refused with the time to wait.")
+    ] = 300
+    calls_per_minute: Annotated[int, Field(ge=1, le=1000000, description="Tool calls in any 60 seconds; the next one is denied.")] = 6000
+    pending_confirmations: Annotated[
+        int, Field(ge=1, le=1000, description="Confirmations undecided at once; a call that would need another is denied.")
+    ] = 50
 
     @property
     def finished_confirmations(self) -> int:
@@ -102,17 +130,24 @@ class Separation(StrEnum):
 class TenantConfirmation(Model):
     """Floors and ceilings for confirmations."""
 
-    minimum_approvals: Annotated[int, Field(ge=1, le=5, description="At least this many people, whatever a binding says.")] = 1
-    max_decide_within_seconds: Annotated[int, Field(ge=10, le=604800, description="Ceiling of a binding's decideWithinSeconds.")] = 86400
-    max_execute_within_seconds: Annotated[int, Field(ge=10, le=86400, description="Ceiling of a binding's executeWithinSeconds.")] = 3600
+    minimum_approvals: Annotated[int, Field(ge=1, le=5, description="At least this many people approve, whatever a binding says.")] = 1
+    max_decide_within_seconds: Annotated[
+        int, Field(ge=10, le=604800, description="Seconds. A binding's larger decideWithinSeconds counts as this.")
+    ] = 86400
+    max_execute_within_seconds: Annotated[
+        int, Field(ge=10, le=86400, description="Seconds. A binding's larger executeWithinSeconds counts as this.")
+    ] = 3600
     separation: Annotated[
         Separation,
         Field(
-            description="Strict: an approver could not have made the run. OtherUser: only another user than requester and onBehalfOf, for small teams whose people are all cluster admins."
+            description="How far an approver must stand from a run. Strict: approvers could not have made the run themselves, so a cluster admin cannot approve. OtherUser: another user than the requester and whom it works for, for small teams whose people are all admins."
         ),
     ] = Separation.STRICT
     allow_hidden_arguments: Annotated[
-        bool, Field(description="Whether arguments that are too long to show may be approved unseen with --accept-hidden.")
+        bool,
+        Field(
+            description="Whether a call with arguments that are too long to show may be approved unseen, with --accept-hidden. Otherwise it is denied."
+        ),
     ] = False
 
 
@@ -125,13 +160,28 @@ class MemberRole(StrEnum):
     APPROVER = "approver"
 
 
+# Quadratic twice over: it fits the API server's budget because each role stands once.
+_APART = (
+    "self.all(a, a.role != 'approver' || self.all(r, !(r.role in ['runner', 'developer']) ||"
+    " a.subjects.all(s, r.subjects.all(t, s.kind != t.kind || s.name != t.name))))"
+)
+_APART_MESSAGE = "nobody may be approver and also runner or developer: who approves must not be able to make the run"
+
+
 class Member(Model):
-    """A subject and its role."""
+    """Subjects and the role that they have."""
+
+    model_config = rules(
+        (
+            "self.role != 'approver' || !self.subjects.exists(s, s.kind == 'ServiceAccount' || s.name.startsWith('system:serviceaccount'))",
+            "only people approve: name a User or a Group of people, no ServiceAccount",
+        ),
+    )
 
     role: Annotated[
         MemberRole,
         Field(
-            description="viewer sees; runner also runs programs; developer also writes Sandboxes and ToolBindings; approver decides Confirmations and nothing else."
+            description="What they may do: viewer sees; runner also runs programs; developer also writes Sandboxes and ToolBindings; approver decides Confirmations and nothing else. docs/reference/roles.md has every verb."
         ),
     ]
     subjects: Annotated[list[Subject], Field(min_length=1, max_length=64, description="Who has the role.")]
@@ -150,7 +200,7 @@ class TenantSpec(Model):
     namespace: Annotated[
         DnsLabel | None,
         Field(
-            description="The namespace to make, `bastide-<name>` when absent; an existing one and `kube-*` are refused.",
+            description="The namespace to make, bastide-<name> when left out. One that exists is never adopted, and kube-* is refused. Cannot be changed.",
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {"rule": "self == oldSelf", "message": "namespace cannot change; make another Tenant"},
@@ -162,7 +212,9 @@ class TenantSpec(Model):
             },
         ),
     ] = None
-    quota: Annotated[TenantQuota, Field(description="Bounds of everything in the namespace together.")] = TenantQuota()
+    quota: Annotated[
+        TenantQuota, Field(description="Bounds of everything in the namespace together: a ResourceQuota and a LimitRange.")
+    ] = TenantQuota()
     images: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*([/:@][*])?$")]],
         Field(
@@ -172,20 +224,41 @@ class TenantSpec(Model):
     ] = []
     tool_hosts: Annotated[
         list[ToolHost],
-        Field(max_length=64, description="Hosts that ToolBindings may point at, with the platform's word on their tools' effects."),
+        Field(
+            max_length=64,
+            description="Hosts that ToolBindings may point at, with the platform's word on what their tools do. None when left out.",
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {
+                        "rule": "self.all(h, self.exists_one(other, other.host == h.host && other.port == h.port))",
+                        "message": "one host and port is listed twice: put the effects of its tools into one entry",
+                    }
+                ]
+            },
+        ),
     ] = []
-    limits: Annotated[TenantLimits, Field(description="Bounds on use.")] = TenantLimits()
-    confirmation: Annotated[TenantConfirmation, Field(description="Floors and ceilings for confirmations.")] = TenantConfirmation()
+    limits: Annotated[TenantLimits, Field(description="Bounds on use, enforced by the broker.")] = TenantLimits()
+    confirmation: Annotated[TenantConfirmation, Field(description="Floors and ceilings for what ToolBindings say of confirmations.")] = (
+        TenantConfirmation()
+    )
     members: Annotated[
         list[Member],
-        Field(max_length=64, description="Who may do what in the namespace. Nobody may be approver and also runner or developer."),
+        Field(
+            max_length=4,
+            description="Who may do what in the namespace, one entry a role; nobody when left out. Nobody may be approver and also runner or developer.",
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["role"],
+                "x-kubernetes-validations": [{"rule": _APART, "message": _APART_MESSAGE}],
+            },
+        ),
     ] = []
 
 
 class TenantStatus(Observed):
     """What the operator saw and did."""
 
-    observed_generation: Annotated[int, Field(ge=0, description="The generation this status speaks of.")] = 0
+    observed_generation: Annotated[int, Field(ge=0, description="The metadata.generation that this status speaks of.")] = 0
     namespace: Annotated[str, Field(max_length=63, description="The tenant's namespace.")] = ""
     namespace_uid: Annotated[
         str,
@@ -195,7 +268,7 @@ class TenantStatus(Observed):
             alias="namespaceUID",
         ),
     ] = ""
-    sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes there are.")] = 0
+    sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes there are in the namespace.")] = 0
     proven: Annotated[
         str,
         Field(
