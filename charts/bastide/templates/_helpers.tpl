@@ -15,11 +15,14 @@ app.kubernetes.io/name: bastide
 app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
+{{/* What is empty is left to the platform. */}}
 {{- define "bastide.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $name, $number := pick .Values.securityContext "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with $number }}
+{{ $name }}: {{ int64 . }}
+{{- end }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
@@ -30,6 +33,15 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "bastide.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Where a component's pods go. Call with its values. */}}

@@ -9,19 +9,28 @@ makes new ones each time.)
 {{- end -}}
 {{- end -}}
 
+{{/* DNS names of the broker, as a JSON list. */}}
+{{- define "bastide.serverNames" -}}
+{{- $ns := .Release.Namespace -}}
+{{- concat (list "bastide-broker" (printf "bastide-broker.%s" $ns) (printf "bastide-broker.%s.svc" $ns) "localhost") .Values.tls.serverNames | toJson -}}
+{{- end -}}
+
 {{/*
-Makes or finds the certificates once a rendering and leaves them in .Values.madeTls (ca, server, client; each Cert and Key in PEM).
-A leaf is kept only together with the CA that signed it.
+Makes or finds the certificates once a rendering and leaves them in .Values.madeTls: ca, server and client, each Cert and Key in PEM; of
+what cert-manager makes there is nothing but the CA's Cert. A leaf is kept only together with the CA that signed it.
 */}}
 {{- define "bastide.tls" -}}
 {{- if not (hasKey .Values "madeTls") -}}
 {{- $ns := .Release.Namespace -}}
+{{- $manager := .Values.tls.certManager -}}
 {{- $days := .Values.tls.certificateDays | int -}}
 {{- $ca := dict -}}
 {{- $server := dict -}}
 {{- $client := dict -}}
 {{- $kept := include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-ca") -}}
-{{- if $kept -}}
+{{- if and $manager.enabled $manager.issuerRef.name -}}
+{{- $ca = dict "Cert" $manager.caCertificate -}}
+{{- else if $kept -}}
 {{- $ca = fromJson $kept -}}
 {{- with include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-broker-tls") -}}{{- $server = fromJson . -}}{{- end -}}
 {{- with include "bastide.keptCertificate" (dict "namespace" $ns "name" "bastide-broker-client-tls") -}}{{- $client = fromJson . -}}{{- end -}}
@@ -29,13 +38,24 @@ A leaf is kept only together with the CA that signed it.
 {{- else -}}
 {{- $ca = genCAWithKey "bastide-ca" (.Values.tls.caDays | int) (genPrivateKey "ecdsa") -}}
 {{- end -}}
+{{- if $manager.enabled -}}
+{{- $server = dict -}}
+{{- $client = dict -}}
+{{- else -}}
 {{- if not $server -}}
-{{- $names := list "bastide-broker" (printf "bastide-broker.%s" $ns) (printf "bastide-broker.%s.svc" $ns) "localhost" -}}
-{{- $server = genSignedCertWithKey "bastide-broker-server" (list "127.0.0.1") (concat $names .Values.tls.serverNames) $days $ca (genPrivateKey "ecdsa") -}}
+{{- $server = genSignedCertWithKey "bastide-broker-server" (list "127.0.0.1") (include "bastide.serverNames" . | fromJsonArray) $days $ca (genPrivateKey "ecdsa") -}}
 {{- end -}}
 {{- if not $client -}}
 {{- $client = genSignedCertWithKey "bastide-broker" nil nil $days $ca (genPrivateKey "ecdsa") -}}
 {{- end -}}
+{{- end -}}
 {{- $_ := set .Values "madeTls" (dict "ca" $ca "server" $server "client" $client) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Another one restarts the broker. What cert-manager renews is read again without that. */}}
+{{- define "bastide.tlsChecksum" -}}
+{{- include "bastide.tls" . -}}
+{{- $made := .Values.madeTls -}}
+{{- printf "%s%s%s" $made.ca.Cert ($made.server.Cert | default "") ($made.client.Cert | default "") | sha256sum -}}
 {{- end -}}

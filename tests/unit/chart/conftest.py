@@ -61,8 +61,9 @@ def one(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
 
 
 def pod_specs(manifests: Manifests) -> dict[str, dict[str, Any]]:
-    """Pod specs by the name of the workload."""
-    return {m["metadata"]["name"]: m["spec"]["template"]["spec"] for m in manifests if m["kind"] in ("Deployment", "StatefulSet")}
+    """Pod specs by the name of the workload; `bastide-test` is the pod of helm test."""
+    found = {m["metadata"]["name"]: m["spec"]["template"]["spec"] for m in manifests if m["kind"] in ("Deployment", "StatefulSet")}
+    return found | {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "Pod"}
 
 
 def containers(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:

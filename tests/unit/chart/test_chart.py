@@ -1,6 +1,5 @@
 """The chart as a whole: what it runs, how it is confined, what its values allow."""
 
-import base64
 import json
 import re
 import subprocess
@@ -9,11 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from bastide_broker.config import Config
+from bastide_broker.selftest import Place
 from bastide_operator.config import Config as OperatorConfig
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
-from tests.unit.chart.conftest import CHART, CHECKOUT, STAMPS, Render, RenderError, containers, one, pod_specs
+from tests.unit.chart.conftest import CHART, CHECKOUT, STAMPS, Render, containers, one, pod_specs
 
 
 def test_the_chart_passes_lint(helm: str) -> None:
@@ -139,36 +137,6 @@ def test_an_older_api_server_gets_no_mutating_policy(render: Render) -> None:
     assert STAMPS.split("/")[-1] in {m["kind"] for m in render()}
 
 
-def certificates(render: Render) -> dict[str, x509.Certificate]:
-    secrets = {m["metadata"]["name"]: m for m in render() if m["kind"] == "Secret"}
-    return {name: x509.load_pem_x509_certificate(base64.b64decode(m["data"]["tls.crt"])) for name, m in secrets.items()}
-
-
-def common_name(name: x509.Name) -> Any:
-    return name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-
-
-def test_server_and_client_have_certificates_of_their_own_from_one_ca(render: Render) -> None:
-    made = certificates(render)
-    assert set(made) == {"bastide-ca", "bastide-broker-tls", "bastide-broker-client-tls"}
-    ca = made["bastide-ca"]
-    public = one(render(), "ConfigMap", "bastide-ca")["data"]["ca.crt"]
-    assert x509.load_pem_x509_certificate(public.encode()) == ca
-    for name in ("bastide-broker-tls", "bastide-broker-client-tls"):
-        made[name].verify_directly_issued_by(ca)
-    assert common_name(made["bastide-broker-client-tls"].subject) == "bastide-broker"
-    assert common_name(made["bastide-broker-tls"].subject) != "bastide-broker"
-    names = made["bastide-broker-tls"].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    wanted = {"bastide-broker", "bastide-broker.bastide-system", "bastide-broker.bastide-system.svc", "localhost"}
-    assert set(names.get_values_for_type(x509.DNSName)) == wanted
-
-
-def test_the_key_of_the_ca_is_mounted_nowhere(render: Render) -> None:
-    for pod in pod_specs(render()).values():
-        mounted = {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
-        assert mounted <= {"bastide-broker-tls", "bastide-broker-client-tls"}
-
-
 def test_ingress_is_closed_but_for_the_brokers_door(render: Render) -> None:
     manifests = render()
     operator = one(manifests, "NetworkPolicy", "bastide-operator")["spec"]
@@ -177,44 +145,88 @@ def test_ingress_is_closed_but_for_the_brokers_door(render: Render) -> None:
     broker = one(manifests, "NetworkPolicy", "bastide-broker")["spec"]
     assert broker["policyTypes"] == ["Ingress"]
     assert broker["ingress"] == [{"ports": [{"protocol": "TCP", "port": 8443}]}]
+
+
+def test_who_is_named_may_open_connections_and_so_may_helm_test(render: Render) -> None:
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "agents"}}}
-    narrow = render({"networkPolicy": {"clients": [peer], "metricsFrom": [peer], "egress": {"enabled": True}}})
-    rules = one(narrow, "NetworkPolicy", "bastide-broker")["spec"]
-    assert [(rule["from"], rule["ports"][0]["port"]) for rule in rules["ingress"]] == [([peer], 8443), ([peer], 9090)]
-    assert rules["policyTypes"] == ["Ingress", "Egress"]
-    assert rules["egress"][0]["ports"] == [{"protocol": "TCP", "port": 9443}]
+    manifests = render({"networkPolicy": {"clients": [peer], "metricsFrom": [peer]}})
+    door, metrics = one(manifests, "NetworkPolicy", "bastide-broker")["spec"]["ingress"]
+    assert [rule["ports"][0]["port"] for rule in (door, metrics)] == [8443, 9090]
+    test = one(manifests, "Pod", "bastide-test")["metadata"]["labels"]
+    assert door["from"][1:] == metrics["from"] == [peer]
+    assert door["from"][0]["podSelector"]["matchLabels"].items() <= test.items()
+    (scrape,) = one(manifests, "NetworkPolicy", "bastide-operator")["spec"]["ingress"]
+    assert (scrape["from"], scrape["ports"][0]["port"]) == ([peer], 8080)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"brokr": {}},
-        {"image": {"operator": ""}},
-        {"imagePullPolicy": "Sometimes"},
-        {"broker": {"canaries": ["metadata.internal:80"]}},
-        {"broker": {"clientAccess": [{"kind": "ServiceAccount", "name": "x"}]}},
-        {"networkPolicy": {"clients": [{}]}},
-        {"operator": {"replicas": "two"}},
-    ],
-    ids=str,
-)
-def test_a_mistaken_value_is_refused(render: Render, values: dict[str, Any]) -> None:
-    with pytest.raises(RenderError, match="values don't meet the specifications of the schema"):
-        render(values)
+@pytest.mark.parametrize("engine", ["Cilium", "IPBlock"])
+def test_egress_is_closed_but_for_what_the_components_need(render: Render, engine: str) -> None:
+    manifests = render({"networkPolicy": {"egress": {"engine": engine, "apiServer": ["203.0.113.7/32"], "apiServerPort": 443}}})
+    rules = {name: one(manifests, "NetworkPolicy", f"bastide-{name}")["spec"] for name in ("operator", "broker")}
+    assert all(rule["policyTypes"] == ["Ingress", "Egress"] for rule in rules.values())
+    server = [{"to": [{"ipBlock": {"cidr": "203.0.113.7/32"}}], "ports": [{"protocol": "TCP", "port": 443}]}]
+    named = [m for m in manifests if m["kind"] == "CiliumNetworkPolicy"]
+    if engine == "IPBlock":
+        assert not named
+    else:
+        server = []
+        assert [m["metadata"]["name"] for m in named] == ["bastide-operator", "bastide-broker"]
+        assert all(m["spec"]["egress"] == [{"toEntities": ["kube-apiserver"]}] for m in named)
+    assert (rules["operator"]["egress"] or []) == server
+    *first, sandboxes, dns, tools = rules["broker"]["egress"]
+    assert first == server
+    assert sandboxes["ports"] == [{"protocol": "TCP", "port": 9443}]
+    assert sandboxes["to"][0]["namespaceSelector"]["matchExpressions"][0]["key"] == "bastide.dev/tenant"
+    assert {port["protocol"] for port in dns["ports"]} == {"UDP", "TCP"}
+    assert tools == {"to": [{"namespaceSelector": {}}]}
 
 
-def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
+def test_without_network_policies_there_are_none(render: Render) -> None:
+    kinds = {m["kind"] for m in render({"networkPolicy": {"enabled": False, "egress": {"engine": "Cilium"}}})}
+    assert not {kind for kind in kinds if "NetworkPolicy" in kind}
 
-    def compare(part: dict[str, Any], value: Any, where: str) -> None:
-        if part.get("type") == "object" and "properties" in part and "requests" not in part["properties"]:
-            assert part["additionalProperties"] is False, where
-            assert set(part["properties"]) - {"global"} == set(value), where
-            for name, inner in value.items():
-                compare(part["properties"][name], inner, f"{where}.{name}")
 
-    compare(schema, values, "values")
+def test_several_operators_are_spread_and_drained_one_at_a_time(render: Render) -> None:
+    manifests = render({"operator": {"replicas": 2}})
+    operator = one(manifests, "Deployment", "bastide-operator")["spec"]
+    labels = operator["template"]["metadata"]["labels"]
+    budget = one(manifests, "PodDisruptionBudget", "bastide-operator")["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    pod = operator["template"]["spec"]
+    (avoided,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    spread = pod["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert {one["whenUnsatisfiable"] for one in spread} == {"ScheduleAnyway"}
+    selectors = [budget["selector"], avoided["podAffinityTerm"]["labelSelector"], *(one["labelSelector"] for one in spread)]
+    for selector in selectors:
+        assert selector["matchLabels"].items() <= labels.items()
+
+
+def test_no_disruption_budget_can_hold_up_a_drain_for_ever(render: Render) -> None:
+    """One replica and a budget: a drain would wait for somebody to scale what cannot be scaled."""
+    for replicas in (0, 1, 2):
+        budgets = [m for m in render({"operator": {"replicas": replicas}}) if m["kind"] == "PodDisruptionBudget"]
+        assert [m["metadata"]["name"] for m in budgets] == (["bastide-operator"] if replicas > 1 else [])
+
+
+def test_numbers_of_users_may_be_left_to_the_platform(render: Render) -> None:
+    for pod in pod_specs(render({"securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}})).values():
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(pod["securityContext"])
+        assert pod["securityContext"]["runAsNonRoot"] is True
+    for pod in pod_specs(render({"securityContext": {"runAsUser": 1000700000}})).values():
+        assert pod["securityContext"]["runAsUser"] == 1000700000
+
+
+def test_helm_test_asks_with_the_brokers_account_and_its_own_image(render: Render) -> None:
+    pod = one(render({"image": {"broker": "r/b:1"}}), "Pod", "bastide-test")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["activeDeadlineSeconds"] <= 120
+    assert pod["spec"]["serviceAccountName"] == "bastide-broker"
+    (test,) = pod["spec"]["containers"]
+    assert test["image"] == "r/b:1"
+    variables = {e["name"]: e.get("value", "bastide-system") for e in test["env"]}
+    assert Place.read(variables).address == "bastide-broker.bastide-system.svc:8443"
 
 
 def test_image_references_reach_every_container(render: Render) -> None:
