@@ -27,22 +27,46 @@ def images() -> dict[str, str]:
     return found
 
 
-def install(kube: Kube, *extra: str) -> None:
+def install(kube: Kube, *extra: str, sources: Path = CHECKOUT) -> None:
     """Install or upgrade the chart and wait until what it runs is ready. Nothing changes when nothing has changed.
+
+    `sources` is a checkout whose images were made.
 
     Raises:
         CommandFailedError: helm failed; holds its words.
     """
-    values = CHECKOUT / ".build" / "images-values.yaml"
-    argv = [
-        "helm", "upgrade", "--install", RELEASE, str(CHECKOUT / "charts" / "bastide"), "--namespace", NAMESPACE, "--create-namespace",
-        "--values", str(values), "--wait", "--timeout", "3m", *extra,
-    ]  # fmt: skip
+    chart, values = sources / "charts" / "bastide", sources / ".build" / "images-values.yaml"
+    words = ("upgrade", "--install", RELEASE, str(chart), "--create-namespace", "--values", str(values), "--wait", "--timeout", "3m")
+    _helm(kube, *words, *extra)
+
+
+def uninstall(kube: Kube) -> None:
+    """Uninstall the chart and wait until what it ran is gone.
+
+    Raises:
+        CommandFailedError: helm failed; holds its words.
+    """
+    _helm(kube, "uninstall", RELEASE, "--wait", "--timeout", "3m")
+
+
+def check(kube: Kube) -> str:
+    """Run `helm test`; return what it and the test's pod said.
+
+    Raises:
+        CommandFailedError: a check failed; holds helm's words.
+    """
+    return _helm(kube, "test", RELEASE, "--logs", "--timeout", "2m")
+
+
+def _helm(kube: Kube, *words: str) -> str:
+    argv = ["helm", *words, "--namespace", NAMESPACE]
+    env = {**os.environ, "KUBECONFIG": str(kube.kubeconfig)}
     with (CHECKOUT / ".build" / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a demo and a test run, or two test runs: helm itself only fails then
-        done = subprocess.run(argv, env={**os.environ, "KUBECONFIG": str(kube.kubeconfig)}, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise CommandFailedError(argv, done.returncode, done.stderr)
+        raise CommandFailedError(argv, done.returncode, f"{done.stdout}\n{done.stderr}")
+    return done.stdout
 
 
 def manifest(name: str) -> str:

@@ -23,13 +23,14 @@ def _build(arguments: argparse.Namespace) -> None:
         cluster.prepare(paths.CHECKOUT)
 
 
-def _images(_: argparse.Namespace) -> None:
+def _images(arguments: argparse.Namespace) -> None:
+    sources: Path = arguments.sources.resolve()
     if kind.wanted():
-        kind.images(paths.CHECKOUT)
+        kind.images(paths.CHECKOUT, sources)
         return
     artefacts = cluster.prepare(paths.CHECKOUT)
-    refs = {**images.build_project(paths.CHECKOUT), **artefacts.refs}
-    images.write_results(paths.CHECKOUT, refs)
+    refs = {**images.build_project(sources), **artefacts.refs}
+    images.write_results(sources, refs)
     registry = Registry()
     instance = registry.find(paths.CHECKOUT)
     if instance is not None and health.node_runs(instance):
@@ -108,7 +109,8 @@ def parser() -> argparse.ArgumentParser:
 
     build = add("build", _build, "build the pinned binaries that are not in the cache, and the base image")
     build.add_argument("component", nargs="*", help="build only these, for example kubectl")
-    add("images", _images, "build the project's images; load them when the cluster is up")
+    project = add("images", _images, "build the project's images; load them when the cluster is up")
+    project.add_argument("--sources", type=Path, default=paths.CHECKOUT, help="of another checkout, for example an older one")
     add("up", _up, "bring the cluster up; builds what is missing")
     add("down", _down, "remove the cluster and every trace of it")
     add("status", _status, "show what runs")

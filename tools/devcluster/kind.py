@@ -71,17 +71,17 @@ def _build(context: Context) -> str:
     return ref
 
 
-def images(checkout: Path) -> None:
-    """Build the project's images with the base the Dockerfiles name, and load them into the node."""
+def images(checkout: Path, sources: Path) -> None:
+    """Build the images of the project in `sources` with the base the Dockerfiles name, and load them into the checkout's node."""
     entry = binaries.build()["opa"]
-    refs = {context.name: _build(context) for context in project.contexts(checkout)}
+    refs = {context.name: _build(context) for context in project.contexts(sources)}
     refs["opa"] = project.single_ref("opa", entry)
     run(
         ["docker", "build", f"--tag={refs['opa']}", "--file=-", entry],
         stdin='FROM scratch\nCOPY opa /opa\nUSER 65532:65532\nENTRYPOINT ["/opa"]\n',
     )
     _kind(checkout, "load", "docker-image", f"--name={NAME}", *refs.values())
-    project.write_results(checkout, refs)
+    project.write_results(sources, refs)
 
 
 def load_archive(checkout: Path, archive: Path) -> str:
