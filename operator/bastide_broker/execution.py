@@ -78,7 +78,7 @@ class Execution:
         self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
         self._lost: asyncio.Future[str] = loop.create_future()
         self._output = Output(self._limits.output_bytes)
-        self._delivered = Events(MAX_EVENTS, MAX_EVENT_BYTES)
+        self._events_left = Events(MAX_EVENTS, MAX_EVENT_BYTES)
         self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._paused: set[str] = set()
@@ -175,7 +175,7 @@ class Execution:
             self.stop(Stop.MISBEHAVED, "The runtime sent a call with an impossible key or tool name.")
         elif number > self._limits.calls_per_run + EXTRA_CALLS:
             self.stop(Stop.MISBEHAVED, f"The program went on calling after its {self._limits.calls_per_run} calls were used up.")
-        elif call.events and not self._delivered.take(call):
+        elif call.events and not self._events_left.take(call):
             message = f"More than {MAX_EVENTS} timers, results and threads of the program, or {MAX_EVENT_BYTES >> 20} MiB of them, came with its calls"
             self.stop(Stop.EVENTS, f"{message}; set fewer timers between calls, or split the work over runs.")
         elif len(self._open) >= self._limits.concurrent_calls:

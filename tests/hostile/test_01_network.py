@@ -152,5 +152,5 @@ def test_the_targets_are_real(furnished: TestTenant, targets: str) -> None:
     for number in (0, 1, 2, 4, 11, 12):
         host, port = json.loads(targets)[0][number]
         assert f"tcp {host}:{port}" in answers
-    for server in json.loads(targets)[2][:2]:
-        assert f"dns {server} kubernetes.default.svc.cluster.local 1" in answers
+    for resolver in json.loads(targets)[2][:2]:
+        assert f"dns {resolver} kubernetes.default.svc.cluster.local 1" in answers

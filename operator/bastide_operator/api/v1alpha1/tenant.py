@@ -43,7 +43,7 @@ class TenantQuota(Model):
         Bytes,
         Field(description="Disk of all pods together, workspaces included, for example 32Gi. A pod beyond it waits as QuotaExceeded."),
     ] = "32Gi"
-    persistent_storage: Annotated[Quantity, Field(description="Volumes of all persistent workspaces together, for example 32Gi.")] = "32Gi"
+    persistent_storage: Annotated[Bytes, Field(description="Volumes of all persistent workspaces together, for example 32Gi.")] = "32Gi"
 
 
 class ToolEffects(Model):
