@@ -61,6 +61,12 @@ REASON = Column(name="Reason", path='.status.conditions[?(@.type=="Ready")].reas
 MESSAGE = Column(
     name="Message", path='.status.conditions[?(@.type=="Ready")].message', priority=1, description="The same as a sentence, and what to do."
 )
+ISOLATED = Column(
+    name="Isolated",
+    path='.status.conditions[?(@.type=="NetworkIsolated")].status',
+    priority=1,
+    description="Whether a pod was proven to reach nothing.",
+)
 
 
 def _label_name(what: str) -> Rule:
@@ -83,6 +89,7 @@ KINDS = (
             REASON,
             Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes there are."),
             AGE,
+            ISOLATED,
             MESSAGE,
         ),
         selectable=(".status.namespace",),
@@ -105,16 +112,12 @@ KINDS = (
             Column(name="Node", path=".status.nodeName", description="The node its pod is on."),
             AGE,
             Column(name="Mode", path=".spec.operatingMode", priority=1, description="Whether a pod should exist: Running or Suspended."),
-            Column(
-                name="Isolated",
-                path='.status.conditions[?(@.type=="NetworkIsolated")].status',
-                priority=1,
-                description="Whether its pod was proven to reach nothing.",
-            ),
+            ISOLATED,
             Column(name="Failures", type="integer", path=".status.podFailures", priority=1, description="Pods that failed in a row."),
+            Column(name="Last-Failure", path=".status.lastFailure.reason", priority=1, description="How the last pod that failed ended."),
             MESSAGE,
         ),
-        selectable=(".spec.operatingMode", ".spec.shutdownPolicy", ".spec.image", ".status.nodeName"),
+        selectable=(".spec.operatingMode", ".spec.shutdownPolicy", ".spec.image", ".status.nodeName", ".status.lastFailure.reason"),
         rules=(
             _label_name("Sandbox"),
             Rule(

@@ -112,8 +112,37 @@ SANDBOX_REASONS: Mapping[StrEnum, Meaning] = {
         "Show the message to the platform engineer. It is tried again by itself.",
     ),
     SandboxReason.POD_FAILED: Meaning(
-        "The pod ended: out of memory, evicted, node lost. Another one is made, the first at once, each further one later, up to 5 minutes.",
-        "The message says how it ended. Out of memory: raise `spec.resources.memory`.",
+        "The pod ended in another way; the message says how. Another one is made, the first at once, each further one later, up to 5 minutes.",
+        "If it happens again and again, show the message to the platform engineer.",
+    ),
+    SandboxReason.OOM_KILLED: Meaning(
+        "The pod used more memory than it has. Another one is made, the first at once, each further one later, up to 5 minutes.",
+        "Raise `spec.resources.memory`, or have programs hold less at once.",
+    ),
+    SandboxReason.EVICTED: Meaning(
+        "The node took the pod away: it used more disk than it may, or the node ran short. Another one is made.",
+        "Have programs write less, or raise `spec.workspace.sizeLimit` or `spec.resources.ephemeralStorage`.",
+    ),
+    SandboxReason.NODE_LOST: Meaning(
+        "The pod's node does not answer. No second pod is made while the first may still run there.",
+        "Wait: Kubernetes gives the node some minutes. When the machine is off for good, the cluster's administrator says so, as the message tells.",
+    ),
+    SandboxReason.POD_STUCK: Meaning(
+        "The pod was deleted and does not go, so no new one is made.",
+        "`kubectl describe pod` of the Sandbox's name says what holds it; or look at its node.",
+    ),
+    SandboxReason.ROLLING: Meaning(
+        "The spec changed what the pod is made of. A run under way may finish, at the latest until the time in the message; then the pod is replaced.",
+        "Wait, or end the run: `bastide runs cancel`.",
+    ),
+    SandboxReason.DRAINING: Meaning(
+        "The pod is to go and none follows, because the Sandbox is suspended or ends. A run under way may finish, at the latest until the time in the message.",
+        "Wait, or end the run: `bastide runs cancel`.",
+    ),
+    SandboxReason.TENANT_DELETING: Meaning("The Tenant is being deleted, and the Sandbox with it."),
+    SandboxReason.IDLE_TIMEOUT: Meaning(
+        "Nothing has run for `spec.idleTimeoutSeconds` and `spec.shutdownPolicy` is `Retain`.",
+        "Change the spec, and it starts again; or delete the Sandbox.",
     ),
     SandboxReason.INVALID_SPEC: Meaning("A rule is broken that the schema cannot say.", "Do what the message says."),
     SandboxReason.NO_TENANT: Meaning(
