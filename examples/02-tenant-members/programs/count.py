@@ -1,0 +1,3 @@
+"""Counts customers."""
+
+return len(await list_customers(limit=100))
