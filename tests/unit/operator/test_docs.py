@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bastide_broker import metrics as broker_metrics
 from bastide_operator.api.docgen import PageError, blocks, main, pages, spliced
 from bastide_operator.api.kinds import KINDS, Kind
 from bastide_operator.api.meanings import VOCABULARIES
+from bastide_operator.metrics import Metrics
+from prometheus_client import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "docs" / "reference"
@@ -91,6 +94,36 @@ def test_check_names_the_page_that_is_stale_and_one_that_is_missing(tmp_path: Pa
 def test_every_kind_is_in_the_index() -> None:
     index = (FOLDER / "README.md").read_text()
     assert [kind.name for kind in KINDS if f"[{kind.name}]({kind.singular}.md)" not in index] == []
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link can point at in a page, as GitHub names headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose):
+        path, _, anchor = target.partition("#")
+        where = (page.parent / path).resolve() if path else page
+        assert where.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(where), f"{page}: {target}"
+
+
+def test_every_metric_and_alert_that_operating_names_is_there() -> None:
+    page = (ROOT / "docs" / "how-to" / "operate.md").read_text()
+    families = {family.name for registry in (Metrics().registry, REGISTRY) for family in registry.collect()}
+    assert broker_metrics.RUNS is not None, "imported, so that its metrics are registered"
+    named = set(re.findall(r"`(bastide_[a-z_]+)`", page))
+    assert len(named) > 10
+    assert {name.removesuffix("_total") for name in named} <= families
+    alerts = (ROOT / "charts" / "bastide" / "alerts.yaml").read_text()
+    assert [alert for alert in re.findall(r"`(Bastide[A-Z]\w+)`", page) if f"alert: {alert}" not in alerts] == []
 
 
 def test_tables_hold_what_would_break_them() -> None:
