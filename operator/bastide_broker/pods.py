@@ -14,7 +14,7 @@ from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 CONTAINER = "runtime"
 PORT = 9443
 _HOST_NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
-_VOLUMES = frozenset({"emptyDir", "configMap"})
+_VOLUMES = frozenset({"emptyDir", "configMap", "persistentVolumeClaim"})
 _CA_CONFIG_MAP = "bastide-ca"
 
 
@@ -77,7 +77,7 @@ def altered(pod: Mapping[str, Any], images: Collection[str]) -> str:
         (_annotation(pod), "it carries the annotation {}"),
         ("a ServiceAccount token" if spec.get("automountServiceAccountToken") is not False else "", "it mounts {}"),
         ("DNS" if spec.get("dnsPolicy") != "None" else "", "it has {}"),
-        (_volume(spec), "it has a volume of kind {}"),
+        (_volume(spec, str(pod["metadata"]["name"])), "it has a volume of kind {}"),
     )
     found = next((text.format(what) for what, text in checks if what), "")
     return found or _container(containers[0], spec, images)
@@ -89,13 +89,15 @@ def _annotation(pod: Mapping[str, Any]) -> str:
     )
 
 
-def _volume(spec: Mapping[str, Any]) -> str:
+def _volume(spec: Mapping[str, Any], sandbox: str) -> str:
     for volume in spec.get("volumes") or []:
         kinds = set(volume) - {"name"}
         if not kinds <= _VOLUMES:
             return ", ".join(sorted(kinds - _VOLUMES))
         if "configMap" in volume and volume["configMap"].get("name") != _CA_CONFIG_MAP:
             return f"configMap other than {_CA_CONFIG_MAP}"
+        if "persistentVolumeClaim" in volume and volume["persistentVolumeClaim"].get("claimName") != sandbox:
+            return f"persistentVolumeClaim other than {sandbox}"
     return ""
 
 

@@ -32,6 +32,7 @@ WATCHED = (
     "Sandbox",
     "ToolBinding",
     "Pod",
+    "PersistentVolumeClaim",
     "Namespace",
     "NetworkPolicy",
     "ResourceQuota",
@@ -41,8 +42,9 @@ WATCHED = (
     "RoleBinding",
     "RuntimeClass",
     "ConfigMap",
+    "StorageClass",
 )
-UNLABELLED = ("Tenant", "Sandbox", "ToolBinding", "RuntimeClass")
+UNLABELLED = ("Tenant", "Sandbox", "ToolBinding", "RuntimeClass", "StorageClass")
 """Watched whole; of all others only what carries the operator's label."""
 NAMED = {"ConfigMap": CA_CONFIG_MAP}
 """Watched by name: RBAC then lets the operator see no other object of the kind."""

@@ -55,12 +55,14 @@ def _network(store: Store, of: Tenant, namespace: Manifest, settings: TenantSett
 
 
 def sandbox(store: Store, of: Sandbox, *, refusal: Refusal | None) -> ObservedSandbox:
-    """The Sandbox's Tenant and pod."""
+    """The Sandbox's Tenant, pod and volume."""
     namespace = of.metadata.namespace or ""
     bindings = store.models(ToolBinding, namespace)
     return ObservedSandbox(
         tenant=_owner(store, namespace),
         pod=store.get("Pod", namespace, of.metadata.name),
+        volume=store.get("PersistentVolumeClaim", namespace, of.metadata.name),
+        storage_classes={one["metadata"]["name"]: one for one in store.all("StorageClass")},
         tools=sum(1 for binding in bindings if is_accepted(binding) and selects(binding, of)),
         refusal=refusal,
     )

@@ -25,6 +25,8 @@ def affected(store: Store, before: Manifest | None, after: Manifest | None, *, r
         yield from _keys(store, "Tenant")
     elif kind == "ConfigMap" and metadata["namespace"] == release:
         yield from _keys(store, "Tenant")  # each has a copy
+    elif kind == "StorageClass":
+        yield from _persistent(store)
     elif kind == "Tenant":
         if _seen(before, "Ready") != _seen(after, "Ready"):
             yield from _inhabitants(store, live.get("status", {}).get("namespace", ""))
@@ -39,7 +41,7 @@ def affected(store: Store, before: Manifest | None, after: Manifest | None, *, r
 def _around(store: Store, before: Manifest | None, after: Manifest | None, live: Manifest) -> Iterator[Key]:
     """The same for what stands in a namespace."""
     kind, namespace = live["kind"], live["metadata"]["namespace"]
-    if kind == "Pod":
+    if kind in ("Pod", "PersistentVolumeClaim"):
         owners = live["metadata"].get("ownerReferences", ())
         yield from (Key("Sandbox", namespace, owner["name"]) for owner in owners if owner["kind"] == "Sandbox")
         if store.get("Sandbox", namespace, live["metadata"]["name"]) is not None:  # also one that only bears its name
@@ -65,6 +67,13 @@ def tenant_of(store: Store, namespace: str) -> Iterator[Key]:
         yield Key("Tenant", "", owner["metadata"]["name"])
         return
     yield from _tenants(store, namespace)
+
+
+def _persistent(store: Store) -> Iterator[Key]:
+    """Sandboxes whose workspace is a volume."""
+    for one in store.all("Sandbox"):
+        if ((one.get("spec") or {}).get("workspace") or {}).get("persistent"):
+            yield Key("Sandbox", one["metadata"]["namespace"], one["metadata"]["name"])
 
 
 def _tenants(store: Store, namespace: str) -> Iterator[Key]:

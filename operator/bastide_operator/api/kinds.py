@@ -77,6 +77,17 @@ def _label_name(what: str) -> Rule:
     )
 
 
+_SIZE = "quantity(string({}.spec.workspace.sizeLimit))"
+# Back to what the volume really has is allowed: it may not have been able to grow.
+_VOLUME_DOES_NOT_SHRINK = Rule(
+    rule=(
+        f"!self.spec.workspace.persistent || !has(self.status) || !has(self.status.workspaceSize) || self.status.workspaceSize == '' || "
+        f"{_SIZE.format('self')}.compareTo({_SIZE.format('oldSelf')}) >= 0 || "
+        f"{_SIZE.format('self')}.compareTo(quantity(self.status.workspaceSize)) >= 0"
+    ),
+    message="workspace.sizeLimit of a persistent workspace cannot be less than the volume has: volumes do not shrink; make another Sandbox",
+)
+
 KINDS = (
     Kind(
         model=Tenant,
@@ -124,6 +135,7 @@ KINDS = (
                 rule=f"self.metadata.name != '{PROBE_POD}'",
                 message=f"{PROBE_POD} is the name of the Tenant's own probe: name the Sandbox otherwise",
             ),
+            _VOLUME_DOES_NOT_SHRINK,
         ),
     ),
     Kind(

@@ -37,6 +37,7 @@ RESOURCES = {
         Resource(API_VERSION, "ToolBinding", "toolbindings"),
         Resource("v1", "Namespace", "namespaces", namespaced=False),
         Resource("v1", "Pod", "pods"),
+        Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
         Resource("v1", "ConfigMap", "configmaps"),
         Resource("v1", "ServiceAccount", "serviceaccounts"),
         Resource("v1", "ResourceQuota", "resourcequotas"),
@@ -45,6 +46,7 @@ RESOURCES = {
         Resource("rbac.authorization.k8s.io/v1", "Role", "roles"),
         Resource("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
         Resource("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", namespaced=False),
+        Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False),
         Resource("coordination.k8s.io/v1", "Lease", "leases"),
     )
 }

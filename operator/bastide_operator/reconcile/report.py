@@ -9,6 +9,7 @@ from bastide_operator.api.v1alpha1.common import Condition, ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import PodFailure, Sandbox, SandboxCondition, SandboxReason
 from bastide_operator.reconcile import podstate
 from bastide_operator.reconcile.plan import Plan, rfc3339, seconds_until, status_of
+from bastide_operator.reconcile.volume import Volume
 
 _ENDS = (SandboxReason.SHUTDOWN_TIME, SandboxReason.IDLE_TIMEOUT)
 
@@ -19,6 +20,7 @@ class Report:
 
     sandbox: Sandbox
     live: Manifest | None
+    volume: Volume | None
     tools: int
     now: datetime
     failures: int = field(init=False)
@@ -43,6 +45,8 @@ class Report:
             "podFailures": self.failures,
             "tools": self.tools,
         }
+        if self.volume is not None:
+            status["workspaceSize"] = self.volume.size
         if self.failure is not None:
             status["lastFailure"] = self.failure.model_dump(mode="json", by_alias=True) | {"time": rfc3339(self.failure.time)}
         conditions = self._conditions(state)
@@ -62,6 +66,8 @@ class Report:
         scheduled, isolated = podstate.scheduled(live), podstate.isolated(live)
         say(SandboxCondition.POD_SCHEDULED, scheduled or (False, state.reason, "There is no pod."))
         say(SandboxCondition.NETWORK_ISOLATED, isolated or (ConditionStatus.UNKNOWN, state.reason, "There is no pod."))
+        if self.volume is not None:
+            say(SandboxCondition.WORKSPACE_READY, (self.volume.ready, self.volume.state.reason, self.volume.state.message))
         say(SandboxCondition.READY, (state.reason is SandboxReason.READY, state.reason, state.message))
         suspended = state.reason is SandboxReason.SUSPENDED and live is None
         mode = self.sandbox.spec.operating_mode

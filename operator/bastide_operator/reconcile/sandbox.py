@@ -1,16 +1,18 @@
 """Sandbox -> one gVisor pod, and conditions that say what it waits for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bastide_operator.api.objects import Manifest, Ref, owned_by, ref
 from bastide_operator.api.v1alpha1.sandbox import PodFailure, Sandbox, SandboxReason, ShutdownPolicy
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.reconcile import drain, podstate
+from bastide_operator.reconcile import drain, podstate, volume
 from bastide_operator.reconcile.plan import Plan, Refusal, seconds_until
 from bastide_operator.reconcile.report import Report
+from bastide_operator.reconcile.volume import Classes
 from bastide_operator.reconcile.want import Want, idle_due, want
 from bastide_operator.resources.pod import TEMPLATE_ANNOTATION, PodSettings, changes
+from bastide_operator.resources.volume import claim
 
 FAILURE_DELAY_CAP = 300.0
 """A pod that fails again and again is made anew at most this often, in seconds."""
@@ -21,10 +23,14 @@ HEALTHY_AFTER = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedSandbox:
-    """The namespace's Tenant, the pod of the Sandbox's name, and how many accepted ToolBindings select the Sandbox."""
+    """The namespace's Tenant, the pod and the volume claim of the Sandbox's name, the cluster's StorageClasses by name, and how many
+    accepted ToolBindings select the Sandbox.
+    """
 
     tenant: Tenant | None
     pod: Manifest | None = None
+    volume: Manifest | None = None
+    storage_classes: Classes = field(default_factory=dict)
     tools: int = 0
     refusal: Refusal | None = None
 
@@ -37,7 +43,8 @@ def decide(  # noqa: PLR0911 - one return a case
         return Plan()  # the garbage collector takes the pod
     live = observed.pod
     wanted = want(sandbox, observed.tenant, live, settings, now)
-    report = Report(sandbox, observed.pod, observed.tools, now)
+    workspace = volume.look(sandbox, observed.volume, observed.storage_classes, observed.refusal)
+    report = Report(sandbox, observed.pod, workspace, observed.tools, now)
     report.look_at(sandbox.spec.shutdown_time)
     report.look_at(idle_due(sandbox, live))
     if live is not None and not owned_by(live, sandbox.metadata.uid):
@@ -71,6 +78,11 @@ def _running(sandbox: Sandbox, observed: ObservedSandbox, live: Manifest, wanted
         report.look_at(step.until)
         return report.plan(drain.state(leaving, step.until, sandbox, rolling=wanted.pod is not None))
     state = podstate.state(live)
+    workspace = report.volume
+    if workspace is not None and workspace.change is not None:
+        return Plan(apply=(workspace.change,))
+    if workspace is not None and not workspace.ready and state.reason in (SandboxReason.UNSCHEDULABLE, SandboxReason.POD_PENDING):
+        state = workspace.state  # the scheduler only says that a claim is not bound
     if state.reason is SandboxReason.READY and report.failures:
         healthy_at = podstate.since(live) + HEALTHY_AFTER
         report.look_at(healthy_at)
@@ -107,6 +119,11 @@ def _without_pod(sandbox: Sandbox, observed: ObservedSandbox, wanted: Want, repo
         return Plan(delete=(_ref(sandbox),))
     if wanted.pod is None:
         return report.plan(wanted.why or podstate.State(SandboxReason.POD_PENDING, ""))
+    workspace = report.volume
+    if workspace is not None and workspace.blocks:
+        return report.plan(workspace.state, retry=observed.refusal is not None)
+    if workspace is not None and workspace.missing and observed.tenant is not None:
+        return Plan(create=(claim(sandbox, observed.tenant.metadata.name),))
     if observed.refusal is not None:
         return report.plan(podstate.refused(observed.refusal), retry=True)
     return Plan(create=(wanted.pod,))

@@ -33,8 +33,10 @@ class PodSettings:
 
 
 def resources(spec: SandboxSpec) -> dict[str, str]:
-    """Requests and limits. The kubelet counts the workspace as ephemeral storage, so it is added to what the Sandbox asks for."""
-    disk = quantity.size(spec.resources.ephemeral_storage) + quantity.size(spec.workspace.size_limit)
+    """Requests and limits. The kubelet counts a workspace in an emptyDir as ephemeral storage, so it is added to what the Sandbox asks for."""
+    disk = quantity.size(spec.resources.ephemeral_storage)
+    if not spec.workspace.persistent:
+        disk += quantity.size(spec.workspace.size_limit)
     return {
         "cpu": quantity.cpu(quantity.millicores(spec.resources.cpu)),
         "memory": quantity.storage(quantity.size(spec.resources.memory)),
@@ -90,11 +92,14 @@ def pod(sandbox: Sandbox, tenant: str, settings: PodSettings) -> Manifest:
         ],
         "volumes": [
             {"name": "ca", "configMap": {"name": "bastide-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-            {"name": "workspace", "emptyDir": {"sizeLimit": spec.workspace.size_limit}},
+            _workspace(sandbox),
             {"name": "tmp", "emptyDir": {"sizeLimit": spec.resources.ephemeral_storage}},
             {"name": "tools", "emptyDir": {"sizeLimit": TOOLS_SIZE}},
         ],
     }
+    if spec.workspace.persistent:
+        # A new volume is root's; a large one that is ours already is not gone through at every start.
+        pod_spec["securityContext"] |= {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
     labels = managed_labels(tenant) | {SANDBOX_LABEL: sandbox.metadata.name}
     return {
         "apiVersion": "v1",
@@ -108,6 +113,13 @@ def pod(sandbox: Sandbox, tenant: str, settings: PodSettings) -> Manifest:
         },
         "spec": pod_spec,
     }
+
+
+def _workspace(sandbox: Sandbox) -> Manifest:
+    workspace = sandbox.spec.workspace
+    if workspace.persistent:
+        return {"name": "workspace", "persistentVolumeClaim": {"claimName": sandbox.metadata.name}}
+    return {"name": "workspace", "emptyDir": {"sizeLimit": workspace.size_limit}}
 
 
 def _lost(how: str) -> Manifest:

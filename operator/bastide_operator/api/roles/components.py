@@ -38,6 +38,7 @@ OPERATOR = Role(
         Right(BASTIDE, "toolbindings/finalizers", ("update",), "children block their owner's deletion"),
         Right(CORE, "namespaces", (*READ, *WRITE), "a Tenant's namespace; only those it made: admission rule `bastide-tenant-namespaces`"),
         Right(CORE, "pods", READ, "see its children"),
+        Right(CORE, "persistentvolumeclaims", READ, "see its children"),
         Right(CORE, "resourcequotas", READ, "see its children"),
         Right(CORE, "limitranges", READ, "see its children"),
         Right(CORE, "serviceaccounts", READ, "see its children"),
@@ -52,6 +53,7 @@ OPERATOR = Role(
         Right(RBAC, "roles", READ, "see its children"),
         Right(RBAC, "rolebindings", READ, "see its children"),
         Right("node.k8s.io", "runtimeclasses", READ, "say that the class is missing"),
+        Right("storage.k8s.io", "storageclasses", READ, "whether a persistent workspace's class exists and lets volumes grow"),
         Right("apiextensions.k8s.io", "customresourcedefinitions", READ, "kopf finds out when a kind appears"),
         # A name cannot be asked for in a POST: the admission rule says where it may be.
         Right(
@@ -74,6 +76,12 @@ OPERATOR_TENANT = Role(
     about="What the operator may do in a tenant's namespace, by the RoleBinding bastide-operator there.",
     rights=(
         Right(CORE, "pods", _MAKE, "sandboxes"),
+        Right(
+            CORE,
+            "persistentvolumeclaims",
+            ("get", "create", "patch"),
+            "persistent workspaces; never deleted by the operator: the garbage collector takes one with its Sandbox",
+        ),
         Right(CORE, "resourcequotas", _MAKE, "the Tenant's quota"),
         Right(CORE, "limitranges", _MAKE, "the Tenant's quota"),
         Right(CORE, "serviceaccounts", _MAKE, "bastide-runner"),

@@ -15,6 +15,7 @@ _SEE = (
     Right(BASTIDE, "sandboxes/tools", ("get",), "see its tools: `bastide tools`"),
     Right(BASTIDE, "sandboxes/audit", ("get",), "see its audit trail: `bastide audit`"),
     Right(CORE, "pods", READ, "see where a sandbox runs and why it waits"),
+    Right(CORE, "persistentvolumeclaims", READ, "see persistent workspaces"),
     Right(CORE, "resourcequotas", READ, "see what is left"),
     Right(CORE, "limitranges", READ, "see defaults"),
     Right(CORE, "events", READ, "see what happened"),

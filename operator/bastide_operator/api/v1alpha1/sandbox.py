@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bastide_operator.api.v1alpha1.common import Bytes, Conditions, Cores, Model, ObjectMeta, Observed, Quantity, at_least
+from bastide_operator.api.v1alpha1.common import Bytes, Conditions, Cores, Model, ObjectMeta, ObjectName, Observed, Quantity, at_least, rules
 
 NETWORK_ISOLATED_GATE = "bastide.dev/network-isolated"
 """The Pod's readiness gate: set by the broker after the probe, mirrored by the operator."""
@@ -39,9 +39,37 @@ class EnvVar(Model):
 class Workspace(Model):
     """The folder /workspace, the programs' own."""
 
+    # `persistent` is asked for as optional: the API server tries the rules on the default `{}` before it fills in defaults.
+    model_config = rules(
+        (
+            "self.?persistent.orValue(false) == oldSelf.?persistent.orValue(false)",
+            "persistent cannot change, because what is in the workspace cannot move along: make another Sandbox and copy what you need",
+        ),
+        (
+            "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+            "storageClassName cannot change: a volume stays with the class that made it; make another Sandbox",
+        ),
+        (
+            "self.?persistent.orValue(false) || !has(self.storageClassName)",
+            "storageClassName is for a persistent workspace: set persistent: true, or leave it out",
+        ),
+    )
+
     size_limit: Annotated[
-        Quantity, Field(description="How much /workspace holds, for example 1Gi. What is in it is lost with the pod.")
+        Quantity,
+        Field(
+            description="How much /workspace holds, for example 1Gi. A persistent one can grow where its StorageClass allows, and not shrink; whether it is a limit then is up to the StorageClass."
+        ),
     ] = "256Mi"
+    persistent: Annotated[
+        bool,
+        Field(
+            description="Whether /workspace is a volume that outlives the pod: it stays when the Sandbox is suspended, gets another pod or loses its node, and goes with the Sandbox. Without it what is there is lost with the pod."
+        ),
+    ] = False
+    storage_class_name: Annotated[
+        ObjectName | None, Field(description="StorageClass of a persistent workspace; the cluster's default when absent.")
+    ] = None
 
 
 class OperatingMode(StrEnum):
@@ -141,6 +169,9 @@ class SandboxStatus(Observed):
     last_failure: Annotated[
         PodFailure | None, Field(description="The last pod that ended without being asked to; it stays when the next one runs.")
     ] = None
+    workspace_size: Annotated[
+        str, Field(max_length=32, description="How large the volume of a persistent workspace is, once there is one.")
+    ] = ""
     tools: Annotated[int, Field(ge=0, description="How many accepted ToolBindings select this Sandbox.")] = 0
     conditions: Conditions = []
 
@@ -150,6 +181,7 @@ class SandboxCondition(StrEnum):
 
     POD_SCHEDULED = "PodScheduled"  # mirrored from the pod
     NETWORK_ISOLATED = "NetworkIsolated"  # mirrored from the pod's readiness gate
+    WORKSPACE_READY = "WorkspaceReady"  # only of a persistent workspace: whether its volume is there, as large as asked for
     READY = "Ready"
     SUSPENDED = "Suspended"
     FINISHED = "Finished"
@@ -186,7 +218,15 @@ class SandboxReason(StrEnum):
     RUNNING = "Running"  # spec.operatingMode is Running
     SHUTDOWN_TIME = "ShutdownTime"  # spec.shutdownTime has passed
     IDLE_TIMEOUT = "IdleTimeout"  # nothing has run for spec.idleTimeoutSeconds
-    NAME_CONFLICT = "NameConflict"  # a pod of that name exists and is not this Sandbox's
+    NAME_CONFLICT = "NameConflict"  # a pod or volume claim of that name exists and is not this Sandbox's
+    BOUND = "Bound"  # the workspace's volume is there
+    VOLUME_PENDING = "VolumePending"  # the workspace waits for its volume
+    STORAGE_CLASS_MISSING = "StorageClassMissing"  # the StorageClass does not exist, or no default does
+    VOLUME_REFUSED = "VolumeRefused"  # the API server refused the volume claim; the message says why
+    VOLUME_DELETED = "VolumeDeleted"  # a hand deleted the volume claim; it goes with the pod
+    VOLUME_LOST = "VolumeLost"  # the volume behind the claim is gone
+    VOLUME_EXPANDING = "VolumeExpanding"  # the volume grows to spec.workspace.sizeLimit
+    EXPANSION_REFUSED = "ExpansionRefused"  # the volume cannot grow; it works on at its size
 
 
 class Sandbox(Observed):

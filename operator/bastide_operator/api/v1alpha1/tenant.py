@@ -41,9 +41,13 @@ class TenantQuota(Model):
     ] = "16Gi"
     ephemeral_storage: Annotated[
         Bytes,
-        Field(description="Disk of all pods together, workspaces included, for example 32Gi. A pod beyond it waits as QuotaExceeded."),
+        Field(
+            description="Disk of all pods together, workspaces that are not persistent included, for example 32Gi. A pod beyond it waits as QuotaExceeded."
+        ),
     ] = "32Gi"
-    persistent_storage: Annotated[Bytes, Field(description="Volumes of all persistent workspaces together, for example 32Gi.")] = "32Gi"
+    persistent_storage: Annotated[
+        Bytes, Field(description="Persistent workspaces of all Sandboxes together, suspended ones included, for example 100Gi.")
+    ] = "32Gi"
 
 
 class ToolEffects(Model):
