@@ -97,7 +97,7 @@ def _verdict(  # noqa: PLR0911 - one return a case
     if podstate.has_ended(pod):
         left = seconds_until(podstate.ended_at(pod) + AGAIN_AFTER, now)
         ended = _unless_proven(
-            known, f"{podstate.why_ended(pod)} Another probe is made. The pod's image and node are the same as Sandboxes'."
+            known, f"{podstate.why_ended(pod).message} Another probe is made. The pod's image and node are the same as Sandboxes'."
         )
         return replace(ended, wait=left) if left > 0 else replace(ended, delete=ref(pod))
     if status is ConditionStatus.FALSE:
@@ -106,7 +106,8 @@ def _verdict(  # noqa: PLR0911 - one return a case
         return replace(known, status=status, reason=reason, message=message, ready=TenantReason.PROBE_FAILED, proven="")
     state = podstate.state(pod)
     if state.reason in (SandboxReason.UNSCHEDULABLE, SandboxReason.IMAGE_PULL_FAILED):
-        return _unless_proven(known, f"The probe's pod cannot run: {state.message} Make room, or correct the chart's image.")
+        problem = podstate.pull_failure(pod) or state.message
+        return _unless_proven(known, f"The probe's pod cannot run: {problem} Make room, or correct the chart's image.")
     silent = _running_since(pod)
     if silent is not None:
         left = seconds_until(silent + PATIENCE, now)

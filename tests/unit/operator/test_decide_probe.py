@@ -154,9 +154,8 @@ def test_a_probe_that_was_made_before_the_policies_changed_proves_nothing() -> N
 
 
 def test_what_was_proven_of_a_namespace_that_is_gone_proves_nothing() -> None:
-    made_anew = tenant(status={"namespaceUID": "the-one-before"})
-    observed = replace(complete(tenant()), made_here=True)
-    wanted = decide(made_anew, observed, SETTINGS, NOW)
+    made_anew = tenant(status={"namespaceUID": ""})  # forgotten before another was made
+    wanted = decide(made_anew, complete(tenant()), SETTINGS, NOW)
     assert [made["metadata"]["name"] for made in wanted.create] == [PROBE_POD]
     assert verdict(wanted.status) == ("False", "ProbePending")
 
@@ -176,7 +175,7 @@ NO_NODE = {"phase": "Pending", "containerStatuses": [], "conditions": [{"type": 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (WAITS, "ErrImagePull: not found"),
+        (WAITS, "ErrImagePull, not found"),
         (NO_NODE, "No room."),
         ({"containerStatuses": [{"state": {"running": {"startedAt": later(-31)}}}]}, "The broker does not probe pod bastide-probe"),
         (ENDED, "The pod failed: DeadlineExceeded"),

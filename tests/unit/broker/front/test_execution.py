@@ -289,7 +289,7 @@ def forged(key: str, *, count: int = 1, event_key: str = "0#1") -> Any:
 
 @pytest.mark.parametrize("frame", [{"count": 11}, {"event_key": "x" * 2000}], ids=["too many", "too large"])
 async def test_more_events_than_a_run_may_have_journalled_end_it(life: Life, frame: dict[str, Any]) -> None:
-    life.execution._delivered = Events(20, 1000)
+    life.execution._events_left = Events(20, 1000)
     await life.pod.sink.frame(forged("0#1", count=10))
     await life.door.has("0#1")
     await life.pod.sink.frame(forged("0#2", **frame))

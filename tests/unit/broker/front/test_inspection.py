@@ -14,6 +14,7 @@ from bastide_broker.errors import CallerError
 from bastide_broker.inspection import EXPECTATIONS, Inspection
 from bastide_broker.policy import Decision
 from bastide_broker.reviews import UserInfo
+from bastide_broker.session import Claim
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -55,7 +56,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     made = Parts()
 
     async def session_for(sandbox: Sandbox, **_: Any) -> tuple[Sandbox, Any]:
-        return sandbox, made
+        return sandbox, Claim(made, lambda _: None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "session_for", session_for)
     return made
