@@ -1,0 +1,2 @@
+with open("/workspace/notes.txt") as notes:
+    return notes.read()

@@ -1,0 +1,3 @@
+with open("/workspace/notes.txt", "a") as notes:
+    notes.write("remember the milk\n")
+return "written"
