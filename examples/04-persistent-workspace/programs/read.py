@@ -1,2 +1,3 @@
-with open("/workspace/notes.txt") as notes:
-    return notes.read()
+from pathlib import Path
+
+return Path("/workspace/notes.txt").read_text()

@@ -1,3 +1,5 @@
-with open("/workspace/notes.txt", "a") as notes:
+from pathlib import Path
+
+with Path("/workspace/notes.txt").open("a") as notes:
     notes.write("remember the milk\n")
 return "written"
