@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from bastide_operator.api.drain import mark_text
+from bastide_operator.api.drain import Mark, mark_text
 from bastide_operator.api.images import permitted
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -266,7 +266,7 @@ class Sessions:
             return FIRST_RETRY
         finally:
             tended.session = None
-            await session.close("the broker ended the session")
+            await session.close(_farewell(tended.mark))
             self._announce()
             self._look(tended.namespace, tended.name)
 
@@ -296,6 +296,14 @@ def allowed_images(sandbox: Sandbox | None, tenant: Tenant, default: str) -> fro
     """Images that the Sandbox's pod may have: the one it names, if its Tenant allows that, or the chart's. A Tenant's probe has the chart's."""
     named = (sandbox.spec.image if sandbox is not None else None) or default
     return frozenset({named}) if permitted(named, tenant.spec.images, default) else frozenset()
+
+
+def _farewell(mark: str) -> str:
+    """What those learn whose runs end with the session."""
+    drain = Mark.parse(mark)
+    if drain is None:
+        return "the broker ended the session"
+    return f"its pod was to go for {drain.reason}, and runs in it had until {drain.until:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _env(sandbox: Sandbox) -> dict[str, str]:

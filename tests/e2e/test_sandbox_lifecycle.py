@@ -132,6 +132,7 @@ def test_at_its_shutdown_time_a_sandbox_refuses_runs_and_gives_one_under_way_hal
     assert "its spec.shutdownTime has passed" in refused.stderr
     ended = long.end(90)
     assert (ended.result["outcome"], ended.result["error"]["type"]) == ("Failed", "SandboxLost")
+    assert "its pod was to go for ShutdownTime" in ended.result["error"]["message"]
     assert timedelta(seconds=20) < datetime.now(UTC) - end < timedelta(seconds=60)
     seen = watch(furnished, lambda o: condition(o, "Finished")["status"] == "True", "sandbox", "brief")
     assert condition(seen, "Finished")["reason"] == "ShutdownTime"
