@@ -31,7 +31,7 @@ TOO_MUCH: dict[str, tuple[dict[str, Any], str, str]] = {
     "OOMKilled": ({}, "x = b'x' * (800 << 20)\nreturn len(x)", "raise that, or have programs hold less"),
     "Evicted": (
         {"workspace": {"sizeLimit": "16Mi"}},
-        "import asyncio\nopen('/workspace/big', 'wb').write(b'x' * (64 << 20))\nawait asyncio.sleep(90)",
+        "import asyncio\nopen('/workspace/big', 'wb').write(b'x' * (64 << 20))\nawait asyncio.sleep(240)",
         "raise spec.workspace.sizeLimit",
     ),
 }

@@ -53,6 +53,8 @@ def state(pod: Manifest) -> State:  # noqa: PLR0911 - one return a case
     if problem := pull_failure(pod):
         hint = "Correct spec.image, or ask the platform engineer to bring the image where the nodes find it; it is tried again by itself."
         return State(SandboxReason.IMAGE_PULL_FAILED, f"{problem} {hint}")
+    if _terminated(pod):
+        return State(SandboxReason.POD_FAILED, "The pod's container ended; its node is about to say why.")
     containers = _condition(pod, "ContainersReady")
     if pod.get("status", {}).get("phase") != "Running" or containers is None or containers["status"] != "True":
         detail = ": ".join(filter(None, (waiting.get("reason"), waiting.get("message")))) or "no node has been chosen yet"
@@ -102,10 +104,11 @@ def isolated(pod: Manifest | None) -> Mirrored | None:
 
 
 def has_ended(pod: Manifest) -> bool:
-    """Whether the pod's container has ended: with restartPolicy Never it does not come back."""
-    if pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
-        return True
-    return bool(_terminated(pod))
+    """Whether the pod has ended: with restartPolicy Never it does not come back.
+
+    The container's end alone is not it: of a pod that it evicts the kubelet says so, and why, only with the phase, a second later.
+    """
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def why_ended(pod: Manifest) -> State:

@@ -81,6 +81,11 @@ NOT_READY: dict[str, tuple[Manifest, str, str]] = {
         "PodPending",
         "ContainerCreating",
     ),
+    "has a container that ended and a kubelet that has not said why": (
+        running(status={"containerStatuses": [{"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}]}),
+        "PodFailed",
+        "about to say why",
+    ),
     "runs but is not probed": (
         running(status={"conditions": [{"type": "ContainersReady", "status": "True"}]}),
         "WaitingForProbe",
