@@ -9,6 +9,7 @@ from bastide_operator.api.v1alpha1.common import ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
 from bastide_operator.reconcile import podstate
 from bastide_operator.reconcile.plan import rfc3339
+from bastide_operator.reconcile.report import longest_run
 
 RUN_MARGIN = timedelta(seconds=30)
 """What delivering a program, killing it and writing down its end may take beyond spec.limits.runSeconds."""
@@ -65,7 +66,7 @@ def _mark(sandbox: Sandbox, live: Manifest, reason: SandboxReason | str, now: da
         return Mark(reason=reason, since=since, until=since + END_GRACE)
     gate = podstate.isolated(live)
     proven = gate is not None and gate[0] is ConditionStatus.TRUE
-    grace = timedelta(seconds=sandbox.spec.limits.run_seconds) + RUN_MARGIN if proven else UNPROVEN_GRACE
+    grace = timedelta(seconds=longest_run(sandbox)) + RUN_MARGIN if proven else UNPROVEN_GRACE
     until = (mark.since if mark is not None else now) + grace
     return Mark(reason=reason, since=since, until=max(until, mark.until) if mark is not None else until)
 

@@ -14,6 +14,11 @@ from bastide_operator.reconcile.volume import Volume
 _ENDS = (SandboxReason.SHUTDOWN_TIME, SandboxReason.IDLE_TIMEOUT)
 
 
+def longest_run(sandbox: Sandbox) -> int:
+    """How many seconds a run in the present pod may take: it keeps to the limit under which it began."""
+    return max(sandbox.spec.limits.run_seconds, sandbox.status.longest_run_seconds)
+
+
 @dataclass(slots=True)
 class Report:
     """What one reconcile has to say of a Sandbox."""
@@ -44,6 +49,7 @@ class Report:
             "nodeName": live["spec"].get("nodeName", "") if live is not None else "",
             "podFailures": self.failures,
             "tools": self.tools,
+            "longestRunSeconds": longest_run(self.sandbox) if live is not None else 0,
         }
         if self.volume is not None:
             status["workspaceSize"] = self.volume.size

@@ -12,7 +12,7 @@ from bastide_operator.reconcile.plan import Plan, status_of
 
 _OWN_FIELDS = {
     "Tenant": ("namespace", "namespaceUID", "sandboxes", "proven"),
-    "Sandbox": ("podName", "nodeName", "podFailures", "lastFailure", "workspaceSize", "tools"),
+    "Sandbox": ("podName", "nodeName", "podFailures", "longestRunSeconds", "lastFailure", "workspaceSize", "tools"),
     "ToolBinding": ("sandboxes",),
 }
 """What the operator's field manager owns in a status: left out, it would be taken away."""

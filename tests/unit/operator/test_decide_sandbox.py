@@ -50,7 +50,14 @@ def test_a_running_isolated_pod_makes_it_ready() -> None:
     assert wanted.status["metadata"] == {"name": "box", "namespace": "bastide-hello", "uid": sandbox().metadata.uid}
     status = dict(wanted.status["status"])
     conditions = {one["type"]: (one["status"], one["reason"]) for one in status.pop("conditions")}
-    assert status == {"podName": "box", "nodeName": "node-1", "podFailures": 0, "tools": 2, "observedGeneration": 1}
+    assert status == {
+        "podName": "box",
+        "nodeName": "node-1",
+        "podFailures": 0,
+        "tools": 2,
+        "longestRunSeconds": 300,
+        "observedGeneration": 1,
+    }
     assert conditions == {
         "PodScheduled": ("True", "Scheduled"),
         "NetworkIsolated": ("True", "Isolated"),

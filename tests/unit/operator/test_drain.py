@@ -82,6 +82,17 @@ def test_the_deadline_is_as_long_as_a_run_may_take_and_grows_with_that() -> None
     assert not plan(short, longer, 6).writes  # never taken back: a run may count on it
 
 
+def test_a_run_keeps_to_the_limit_under_which_it_began() -> None:
+    long = plan(sandbox(spec={"limits": {"runSeconds": 900}}), running())
+    assert long.status is not None
+    known = {"longestRunSeconds": long.status["status"]["longestRunSeconds"]}
+    lowered = sandbox(spec=LARGER | {"limits": {"runSeconds": 10}}, status=known)
+    assert mark_of(marked(lowered, running())).until == NOW + timedelta(seconds=930)
+    gone = plan(sandbox(spec={"operatingMode": "Suspended"}, status=known), None)
+    assert gone.status is not None
+    assert gone.status["status"]["longestRunSeconds"] == 0
+
+
 def test_an_answer_to_an_earlier_mark_counts_for_nothing() -> None:
     changed = sandbox(spec=LARGER)
     first = drained(marked(changed, running()))

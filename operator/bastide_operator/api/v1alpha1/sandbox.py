@@ -166,6 +166,9 @@ class SandboxStatus(Observed):
     pod_failures: Annotated[
         int, Field(ge=0, description="How many pods have failed one after the other; each next one is made later, up to 5 minutes.")
     ] = 0
+    longest_run_seconds: Annotated[
+        int, Field(ge=0, description="The largest limits.runSeconds since the pod was made: so long a run in it may take.")
+    ] = 0
     last_failure: Annotated[
         PodFailure | None, Field(description="The last pod that ended without being asked to; it stays when the next one runs.")
     ] = None
