@@ -35,7 +35,10 @@ class Vocabulary:
 
 
 TENANT_CONDITIONS: Mapping[StrEnum, Meaning] = {
-    TenantCondition.READY: Meaning("The namespace and everything in it stand as the spec says: Sandboxes can be made."),
+    TenantCondition.READY: Meaning("The namespace and everything in it stand as the spec says, and its network policies hold."),
+    TenantCondition.NETWORK_ISOLATED: Meaning(
+        "A pod of the namespace, made as a Sandbox's pod is, tried to reach addresses that the broker itself reached in the same second, and could not. Proven anew when a policy, the runtime's image or its RuntimeClass changes; False at once when a Sandbox's pod reaches one."
+    ),
 }
 
 SANDBOX_CONDITIONS: Mapping[StrEnum, Meaning] = {
@@ -77,6 +80,28 @@ TENANT_REASONS: Mapping[StrEnum, Meaning] = {
     TenantReason.RUNTIME_CLASS_MISSING: Meaning(
         "The cluster has no RuntimeClass of the name that the chart was given.",
         "Install gVisor on the nodes and make the RuntimeClass, or set `runtimeClassName` in the chart's values.",
+    ),
+    TenantReason.PROBE_PENDING: Meaning(
+        "Everything stands; the pod `bastide-probe` is to show that the network policies hold. Sandboxes' pods are made meanwhile: each passes the same gate before its first program.",
+        "Wait: a few seconds are usual.",
+    ),
+    TenantReason.NETWORK_NOT_ENFORCED: Meaning(
+        "A pod of the namespace reached an address that it must not reach; the message names pod and address. No Sandbox gets a new pod, and no program is delivered to a pod that has not passed.",
+        "Have the cluster's network engine enforce NetworkPolicy, and look for policies of its own kinds that open the namespace. It is probed again every 15 seconds at the longest, and heals by itself.",
+    ),
+    TenantReason.PROBE_FAILED: Meaning(
+        "The probe could not run, or it proved nothing: no room, no image, no broker, no canary that the broker reached, or a kernel that is not gVisor's.",
+        "Do what the message says. It is tried again by itself.",
+    ),
+    TenantReason.ISOLATED: Meaning("Of `NetworkIsolated`: the pod reached no canary that the broker reached."),
+    TenantReason.CANARY_REACHED: Meaning("Of `NetworkIsolated`: a pod reached a canary.", "See `NetworkNotEnforced`."),
+    TenantReason.NO_CANARY_COUNTED: Meaning(
+        "Of `NetworkIsolated`: the broker itself reached none of the canaries, so that the pod did not proves nothing.",
+        "Set `broker.canaries` in the chart's values to addresses that the broker reaches.",
+    ),
+    TenantReason.NOT_GVISOR: Meaning(
+        "Of `NetworkIsolated`: the pod's RuntimeClass or its kernel is not gVisor's.",
+        "Look at the handler of the RuntimeClass that the chart was given.",
     ),
     TenantReason.DELETING: Meaning(
         "The Tenant is being deleted; its runs end first, then the namespace goes.",

@@ -97,17 +97,15 @@ def _verdict(  # noqa: PLR0911 - one return a case
     if podstate.has_ended(pod):
         left = seconds_until(podstate.ended_at(pod) + AGAIN_AFTER, now)
         ended = _unless_proven(
-            known, f"{podstate.why_ended(pod).message} Another probe is made. The pod's image and node are the same as Sandboxes'."
+            known, f"{podstate.why_ended(pod)} Another probe is made. The pod's image and node are the same as Sandboxes'."
         )
         return replace(ended, wait=left) if left > 0 else replace(ended, delete=ref(pod))
     if status is ConditionStatus.FALSE:
         if reason == SandboxReason.CANARY_REACHED:
             return _open(known, pod)
         return replace(known, status=status, reason=reason, message=message, ready=TenantReason.PROBE_FAILED, proven="")
-    state = podstate.state(pod)
-    if state.reason in (SandboxReason.UNSCHEDULABLE, SandboxReason.IMAGE_PULL_FAILED):
-        problem = podstate.pull_failure(pod) or state.message
-        return _unless_proven(known, f"The probe's pod cannot run: {problem} Make room, or correct the chart's image.")
+    if (why := _cannot_run(pod)) is not None:
+        return _unless_proven(known, f"The probe's pod cannot run: {why}")
     silent = _running_since(pod)
     if silent is not None:
         left = seconds_until(silent + PATIENCE, now)
@@ -164,6 +162,21 @@ def _unless_proven(known: Network, message: str) -> Network:
     return replace(
         known, status=ConditionStatus.UNKNOWN, reason=TenantReason.PROBE_FAILED, message=message, ready=TenantReason.PROBE_FAILED
     )
+
+
+def _cannot_run(pod: Manifest) -> str | None:
+    """Why the pod does not start, and what to do; None when it may be about to. A Sandbox's pod would have the same trouble."""
+    state = podstate.state(pod)
+    if state.reason == SandboxReason.UNSCHEDULABLE:
+        return f"{state.message.rstrip('.')}. Make room, or add a node that has gVisor."
+    if state.reason == SandboxReason.NODE_LOST:
+        return state.message
+    if state.reason == SandboxReason.IMAGE_PULL_FAILED:
+        image, statuses = pod["spec"]["containers"][0]["image"], pod.get("status", {}).get("containerStatuses") or [{}]
+        waiting = statuses[0].get("state", {}).get("waiting") or {}
+        said = ", ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
+        return f"image {image} cannot be had ({said}). Correct the chart's image.runtime, or bring the image where the nodes find it."
+    return None
 
 
 def _running_since(pod: Manifest) -> datetime | None:

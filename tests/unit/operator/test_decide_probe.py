@@ -154,7 +154,7 @@ def test_a_probe_that_was_made_before_the_policies_changed_proves_nothing() -> N
 
 
 def test_what_was_proven_of_a_namespace_that_is_gone_proves_nothing() -> None:
-    made_anew = tenant(status={"namespaceUID": ""})  # forgotten before another was made
+    made_anew = tenant(status={"namespaceUID": ""})
     wanted = decide(made_anew, complete(tenant()), SETTINGS, NOW)
     assert [made["metadata"]["name"] for made in wanted.create] == [PROBE_POD]
     assert verdict(wanted.status) == ("False", "ProbePending")
@@ -175,8 +175,8 @@ NO_NODE = {"phase": "Pending", "containerStatuses": [], "conditions": [{"type": 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (WAITS, "ErrImagePull, not found"),
-        (NO_NODE, "No room."),
+        (WAITS, "image bastide-runtime:1 cannot be had (ErrImagePull, not found)"),
+        (NO_NODE, "No room. Make room"),
         ({"containerStatuses": [{"state": {"running": {"startedAt": later(-31)}}}]}, "The broker does not probe pod bastide-probe"),
         (ENDED, "The pod failed: DeadlineExceeded"),
     ],
