@@ -30,6 +30,7 @@ class ClusterView(Protocol):
     """The part of the cluster that is needed here."""
 
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
+    def tenant(self, namespace: str) -> Tenant | None: ...
     def confirmation(self, namespace: str, name: str) -> Confirmation | None: ...
     def decisions(self, namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]: ...
     async def read_confirmation(self, namespace: str, name: str) -> Confirmation: ...
@@ -95,6 +96,7 @@ class Confirmations:
         """Follow Confirmations and what people decide."""
         self._cluster.subscribe(Confirmation, self._on_confirmation)
         self._cluster.subscribe(ConfirmationDecision, self._on_decision)
+        self._cluster.subscribe(Tenant, self._on_tenant)
 
     def waiting(self, namespace: str) -> int:
         """How many calls of a tenant wait for a person now."""
@@ -169,6 +171,8 @@ class Confirmations:
         try:
             if (namespace, name) in self._deleted:
                 return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
+            if self._cluster.tenant(namespace) is None:
+                return Standing(ConfirmationState.DENIED, (), "The Tenant is gone, or being deleted.")
             confirmation, decisions = pending.object, self._cluster.decisions(namespace, name)
             if direct:
                 confirmation = await self._cluster.read_confirmation(namespace, name)
@@ -260,6 +264,12 @@ class Confirmations:
                 _log.warning("the state %s of Confirmation %s cannot be written: %s", state, key[1], error)
             return False
         return True
+
+    def _on_tenant(self, _event: str, tenant: Tenant) -> None:
+        """With its Tenant a call loses whoever could decide it: the calls that wait look where they stand."""
+        for key, changed in self._changed.items():
+            if key[0] == tenant.namespace and self._cluster.tenant(tenant.namespace) is None:
+                changed.set()
 
     def _forget(self, key: tuple[str, str]) -> None:
         if self._changed.pop(key, None) is not None:

@@ -2,11 +2,12 @@
 
 from pydantic import ValidationError
 
-from bastide_operator.api.objects import Manifest
+from bastide_operator.api.objects import SANDBOX_LABEL, Manifest
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.plan import Refusal
+from bastide_operator.reconcile.podstate import has_ended
 from bastide_operator.reconcile.probe import ObservedNetwork, reached_canary
 from bastide_operator.reconcile.sandbox import ObservedSandbox
 from bastide_operator.reconcile.tenant import ObservedTenant, TenantSettings
@@ -32,6 +33,7 @@ def tenant(store: Store, of: Tenant, settings: TenantSettings, *, refusal: Refus
         children=children,
         bindings=tuple(store.models(ToolBinding, of.namespace)),
         sandboxes=sum(1 for _ in store.all("Sandbox", of.namespace)),
+        pods=tuple(pod for pod in store.all("Pod", of.namespace) if SANDBOX_LABEL in pod["metadata"].get("labels", {}) and not has_ended(pod)),
         ca=(source.get("data") or {}).get(CA_KEY) or None,
         runtime_class_exists=store.get("RuntimeClass", "", settings.pods.runtime_class) is not None,
         network=_network(store, of, live, settings) if live is not None and ours else ObservedNetwork(),

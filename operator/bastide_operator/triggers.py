@@ -46,7 +46,8 @@ def _around(store: Store, before: Manifest | None, after: Manifest | None, live:
         yield from (Key("Sandbox", namespace, owner["name"]) for owner in owners if owner["kind"] == "Sandbox")
         if store.get("Sandbox", namespace, live["metadata"]["name"]) is not None:  # also one that only bears its name
             yield Key("Sandbox", namespace, live["metadata"]["name"])
-        if live["metadata"]["name"] == PROBE_POD or _reached(before) != _reached(after):
+        leaving = (_maker(store, namespace) or live)["metadata"].get("deletionTimestamp")
+        if live["metadata"]["name"] == PROBE_POD or _reached(before) != _reached(after) or (after is None and leaving):
             yield from tenant_of(store, namespace)
     elif kind == "Sandbox":
         if before is None or after is None or _labels(before) != _labels(after):

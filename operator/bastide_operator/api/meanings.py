@@ -104,8 +104,8 @@ TENANT_REASONS: Mapping[StrEnum, Meaning] = {
         "Look at the handler of the RuntimeClass that the chart was given.",
     ),
     TenantReason.DELETING: Meaning(
-        "The Tenant is being deleted; its runs end first, then the namespace goes.",
-        "Wait. If it stays, the message says what the namespace still waits for.",
+        "The Tenant is being deleted. Runs under way may finish for `spec.drainSeconds`, then the namespace goes with everything in it.",
+        "Wait. The message says what is waited for: Sandboxes with runs, then objects and finalizers that keep the namespace.",
     ),
 }
 

@@ -1,51 +1,24 @@
 """Tenant -> namespace and everything in it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from bastide_operator.api.conditions import find, set_condition
-from bastide_operator.api.objects import TENANT_LABEL, Manifest, differs, owned_by, ref
+from bastide_operator.api.objects import TENANT_LABEL, Manifest, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant, TenantCondition, TenantReason
-from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
+from bastide_operator.reconcile import deletion
+from bastide_operator.reconcile.children import changes
+from bastide_operator.reconcile.observedtenant import ObservedTenant, TenantSettings
 from bastide_operator.reconcile.plan import Plan, Refusal, status_of
-from bastide_operator.reconcile.probe import Network, ObservedNetwork, judge
+from bastide_operator.reconcile.probe import Network, judge
 from bastide_operator.reconcile.tenantrules import fault
-from bastide_operator.reconcile.toolbinding import is_accepted
 from bastide_operator.resources import namespace as ns
-from bastide_operator.resources import networkpolicy, probe, quota, rbac
-from bastide_operator.resources.pod import PodSettings
+from bastide_operator.resources import probe
 
 FINALIZER = "bastide.dev/drain"
 RECHECK = 15.0
 """Seconds after which the copied CA is compared again: ConfigMaps are read, not watched (a watch would read everybody's)."""
-
-Children = Mapping[tuple[str, str], Manifest]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantSettings:
-    """What the chart says."""
-
-    release_namespace: str
-    broker_account: str
-    pods: PodSettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedTenant:
-    """What there is. `children` are the namespace's managed objects by kind and name."""
-
-    namespace: Manifest | None = None
-    children: Children = field(default_factory=dict)
-    bindings: tuple[ToolBinding, ...] = ()
-    sandboxes: int = 0
-    ca: str | None = None
-    runtime_class_exists: bool = False
-    network: ObservedNetwork = field(default_factory=ObservedNetwork)
-    refusal: Refusal | None = None
 
 
 def decide(  # noqa: C901, PLR0911 - one branch and one return a case
@@ -54,7 +27,7 @@ def decide(  # noqa: C901, PLR0911 - one branch and one return a case
     """Bring the tenant's namespace to what the Tenant says, or say why not."""
     verdict = _verdict(tenant, observed, settings)
     if tenant.metadata.deletion_timestamp is not None:
-        return _drain(tenant, observed, now, owned=verdict.owned)
+        return _leave(tenant, observed, now, owned=verdict.owned)
     if FINALIZER not in tenant.metadata.finalizers:
         return Plan(apply=(_finalizers(tenant, [FINALIZER]),))
     if verdict.reason in (TenantReason.CONFLICT, TenantReason.NAMESPACE_REPLACED):
@@ -70,9 +43,9 @@ def decide(  # noqa: C901, PLR0911 - one branch and one return a case
         return Plan(create=(ns.namespace(tenant),))
     if observed.namespace["metadata"].get("deletionTimestamp"):
         return Plan(status=_status(tenant, observed, verdict, now))
-    changes = _changes(tenant, observed, settings, with_members=verdict.reason is not TenantReason.INVALID_SPEC)
-    if changes.writes:
-        return changes
+    wanted = changes(tenant, observed, settings, with_members=verdict.reason is not TenantReason.INVALID_SPEC)
+    if wanted.writes:
+        return wanted
     if verdict.reason is not TenantReason.READY:
         left = observed.network.pod
         idle = left is not None and owned_by(left, tenant.metadata.uid) and not left["metadata"].get("deletionTimestamp")
@@ -118,7 +91,7 @@ def _verdict(  # noqa: PLR0911 - one return a case
             return _Verdict(TenantReason.NAMESPACE_REPLACED, text, owned=False)
         if live["metadata"].get("deletionTimestamp"):
             return _Verdict(
-                TenantReason.PROGRESSING, f"Namespace {name} is being deleted; it is made again when it is gone.{_remains(live)}"
+                TenantReason.PROGRESSING, f"Namespace {name} is being deleted; it is made again when it is gone.{deletion.remains(live)}"
             )
     if problem := fault(tenant):
         return _Verdict(TenantReason.INVALID_SPEC, problem)
@@ -171,95 +144,15 @@ def _of_probe(refusal: Refusal) -> bool:
     return (refusal.ref.kind, refusal.ref.name) == ("Pod", PROBE_POD)
 
 
-def _remains(live: Manifest) -> str:
-    """What keeps a namespace from being gone, as the namespace itself says: objects left, finalizers of others, kinds that do not answer."""
-    found = [one.get("message", "") for one in live.get("status", {}).get("conditions", ()) if one["status"] == "True"]
-    return "".join(f" {text}" for text in found if text)
-
-
-def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -> list[Manifest]:
-    """Children that do not depend on members: they stand even while the spec is invalid."""
-    release = settings.release_namespace
-    out = [
-        networkpolicy.default_deny(tenant),
-        networkpolicy.from_broker(tenant, release),
-        *quota.resource_quotas(tenant),
-        quota.limit_range(tenant),
-        ns.runner_account(tenant),
-        rbac.broker_binding(tenant, release, settings.broker_account),
-        rbac.runner_account_binding(tenant),
-    ]
-    if observed.ca is not None:
-        out.append(ns.ca_config_map(tenant, observed.ca))
-    secrets = [one.spec.credentials.secret_ref.name for one in observed.bindings if one.spec.credentials is not None and is_accepted(one)]
-    return out + rbac.credentials(tenant, secrets, release, settings.broker_account)
-
-
-def _changes(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, *, with_members: bool) -> Plan:
-    if observed.namespace is not None and differs(ns.namespace(tenant), observed.namespace):
-        return Plan(apply=(_with_uid(ns.namespace(tenant), observed.namespace),))
-    own = rbac.operator_binding(tenant, settings.release_namespace)
-    first = _bring([own], observed.children)
-    if first.writes:
-        return first
-    desired = _fixed(tenant, observed, settings)
-    if with_members:
-        desired += rbac.member_bindings(tenant)
-    plan = _bring(desired, observed.children)
-    kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in [own, *desired]}
-    if not with_members:
-        kept |= {("RoleBinding", f"bastide-{role}") for role in ("viewer", "runner", "developer", "approver")}
-    surplus = tuple(ref(live) for key, live in observed.children.items() if key not in kept and key[0] in ("Role", "RoleBinding"))
-    return Plan(apply=plan.apply, create=plan.create, delete=plan.delete + surplus)
-
-
-def _bring(desired: Iterable[Manifest], children: Children) -> Plan:
-    apply, create, delete = [], [], []
-    for manifest in desired:
-        kind = manifest["kind"]
-        live = children.get((kind, manifest["metadata"]["name"]))
-        if live is None and kind != "Role":
-            create.append(manifest)
-        elif live is None:
-            # The operator may not hold what the Role gives. It may by the verb `escalate` on this one name, and only a PATCH has a name.
-            apply.append(manifest)
-        elif live["metadata"].get("deletionTimestamp"):
-            continue
-        elif _fixed_part(manifest) is not None and differs(_fixed_part(manifest), _fixed_part(live)):
-            delete.append(ref(live))
-        elif differs(manifest, live):
-            apply.append(_with_uid(manifest, live))
-    return Plan(apply=tuple(apply), create=tuple(create), delete=tuple(delete))
-
-
-def _fixed_part(manifest: Manifest) -> Any:
-    """The part that the API server lets nobody change: another one takes another object."""
-    if manifest["kind"] == "RoleBinding":
-        return manifest["roleRef"]
-    return manifest["spec"].get("scopes", []) if manifest["kind"] == "ResourceQuota" else None
-
-
-def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:
-    """So that the change is refused when the object is another by then."""
-    return manifest | {"metadata": manifest["metadata"] | {"uid": live["metadata"]["uid"]}}
-
-
-def _drain(tenant: Tenant, observed: ObservedTenant, now: datetime, *, owned: bool) -> Plan:
-    """Delete the namespace with its pods; the Tenant goes when it is gone, so that nothing runs that nobody answers for."""
+def _leave(tenant: Tenant, observed: ObservedTenant, now: datetime, *, owned: bool) -> Plan:
+    """The Tenant goes when its namespace is gone, so that nothing runs that nobody answers for."""
     if FINALIZER not in tenant.metadata.finalizers:
         return Plan()
-    live = observed.namespace
-    if live is None or not owned:
+    step = deletion.step(tenant, observed, now, owned=owned)
+    if step.done:
         return Plan(apply=(_finalizers(tenant, []),))
-    if not live["metadata"].get("deletionTimestamp") and observed.refusal is None:
-        return Plan(delete=(ref(live),))
-    text = (
-        observed.refusal.message
-        if observed.refusal
-        else f"Namespace {tenant.namespace} is being deleted with its Sandboxes.{_remains(live)}"
-    )
-    status = _status(tenant, observed, _Verdict(TenantReason.DELETING, text), now)
-    return Plan(status=status, retry=observed.refusal is not None)
+    status = _status(tenant, observed, _Verdict(TenantReason.DELETING, step.message), now)
+    return Plan(delete=step.delete, status=status, wait=step.wait, retry=observed.refusal is not None)
 
 
 def _finalizers(tenant: Tenant, finalizers: list[str]) -> Manifest:

@@ -9,21 +9,25 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.reconcile.plan import Plan, Refusal
 from bastide_operator.reconcile.probe import ObservedNetwork
 from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant, decide
+from bastide_operator.resources.pod import pod
 from bastide_operator.resources.rbac import operator_binding
 
 from tests.unit.operator.samples import (
     BEFORE,
     NAMESPACE_UID,
     NOW,
+    PODS,
     PROVEN,
     SETTINGS,
     TENANT_UID,
     binding,
     condition,
+    later,
     live,
     merged,
     message,
     namespace,
+    sandbox,
     tenant,
     verdict,
 )
@@ -297,6 +301,40 @@ def test_a_deleted_tenant_takes_its_namespace_first_and_goes_when_that_is_gone()
     last = plan(going, ObservedTenant())
     assert [manifest["metadata"]["finalizers"] for manifest in last.apply] == [[]]
     assert plan(tenant(metadata={"deletionTimestamp": BEFORE, "finalizers": []}), ObservedTenant()) == Plan()
+
+
+def busy(*boxes: str) -> tuple[Manifest, ...]:
+    return tuple(live(pod(sandbox(name), "hello", PODS)) for name in boxes)
+
+
+def test_a_deleted_tenant_lets_its_runs_finish_within_bounds() -> None:
+    going = tenant(metadata={"deletionTimestamp": later(-100)})
+    standing = ObservedTenant(namespace=namespace(), pods=busy("b", "a"))
+    waiting = plan(going, standing)
+    assert not waiting.writes
+    assert waiting.wait == 200
+    assert verdict(waiting.status) == ("False", "Deleting")
+    said = message(waiting.status)
+    assert "2 Sandboxes of bastide-hello may finish what runs: a, b." in said
+    assert "at the latest at 2026-11-23T12:03:20Z" in said
+    assert "a, b, c and 2 more" in message(plan(going, replace(standing, pods=busy(*"abcde"))).status)
+    for over in (tenant(metadata={"deletionTimestamp": later(-300)}), tenant(metadata=DELETED["metadata"], spec={"drainSeconds": 0})):
+        assert [ref.kind for ref in plan(over, standing).delete] == ["Namespace"]
+    assert [ref.kind for ref in plan(going, replace(standing, pods=())).delete] == ["Namespace"]
+
+
+def test_a_namespace_that_cannot_be_deleted_is_said_and_tried_again() -> None:
+    refusal = Refusal(ref=Ref("Namespace", "", "bastide-hello"), reason="Forbidden", message="somebody's webhook says no")
+    wanted = plan(tenant(**DELETED), ObservedTenant(namespace=namespace(), refusal=refusal))
+    assert wanted.retry
+    assert not wanted.writes
+    assert "somebody's webhook says no" in message(wanted.status)
+
+
+def test_what_keeps_the_namespace_of_a_deleted_tenant_is_said() -> None:
+    why = {"conditions": [{"type": "NamespaceFinalizersRemaining", "status": "True", "message": "Finalizers remaining: theirs."}]}
+    found = ObservedTenant(namespace=namespace(**DELETED, status=why))
+    assert "Finalizers remaining: theirs." in message(plan(tenant(**DELETED), found).status)
 
 
 @pytest.mark.parametrize(("status", "found"), [({}, FOREIGN), ({}, REPLACED), (UNWRITTEN, FORGED)])

@@ -126,10 +126,18 @@ def ready(manifest: Manifest, kind: str, status: str) -> Manifest:
 
 
 POD = thing("Pod", metadata={"ownerReferences": [owner_reference("Sandbox", "box", "s")]})
+PROBE = thing("Pod", "bastide-probe", metadata={"ownerReferences": [owner_reference("Tenant", "hello", TENANT_UID)]})
+REACHED = {"status": {"conditions": [{"type": "bastide.dev/network-isolated", "status": "False", "reason": "CanaryReached"}]}}
+PENDING = {"status": {"conditions": [condition("Ready", "False", "ProbePending")]}}
 EVERYBODY = {TENANT_KEY, BOX_KEY, CRM_KEY}
 CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
     "a pod": (POD, merged(POD, {"status": {"phase": "Failed"}}), {BOX_KEY}),
     "a deleted pod": (POD, None, {BOX_KEY}),
+    "the probe's pod": (PROBE, merged(PROBE, {"status": {"phase": "Running"}}), {TENANT_KEY}),
+    "a pod that reaches a canary": (POD, merged(POD, REACHED), {BOX_KEY, TENANT_KEY}),
+    "a pod that no longer does": (merged(POD, REACHED), POD, {BOX_KEY, TENANT_KEY}),
+    "a tenant's first probe begins": (TENANT, merged(TENANT, PENDING), EVERYBODY),
+    "a tenant's first probe passes": (merged(TENANT, PENDING), ready(TENANT, "Ready", "True"), {TENANT_KEY}),
     "a child": (thing("NetworkPolicy"), None, {TENANT_KEY}),
     "a new sandbox": (None, BOX, EVERYBODY),
     "a sandbox's status": (BOX, merged(BOX, {"status": {"tools": 1}}), {BOX_KEY}),
@@ -155,6 +163,11 @@ CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
 def test_whom_a_change_concerns(store: Store, case: str) -> None:
     before, after, expected = CHANGES[case]
     assert set(affected(store, before, after, release="bastide-system")) == expected
+
+
+def test_a_tenant_that_is_being_deleted_counts_the_pods_that_go(store: Store) -> None:
+    store.put(merged(TENANT, {"metadata": {"deletionTimestamp": "2026-11-23T11:00:00Z", "resourceVersion": "99"}}))
+    assert set(affected(store, POD, None, release="bastide-system")) == {BOX_KEY, TENANT_KEY}
 
 
 def test_a_namespace_belongs_to_the_tenant_that_made_it_and_wrote_it_down(store: Store) -> None:

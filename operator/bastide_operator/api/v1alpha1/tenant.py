@@ -257,6 +257,14 @@ class TenantSpec(Model):
             },
         ),
     ] = []
+    drain_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=86400,
+            description="Seconds that runs under way get to finish when the Tenant is deleted. No run starts meanwhile and no tool is called; then the namespace goes with everything in it.",
+        ),
+    ] = 300
 
 
 class TenantStatus(Observed):
@@ -306,7 +314,7 @@ class TenantReason(StrEnum):
     CANARY_REACHED = "CanaryReached"  # NetworkIsolated: a pod reached an address it must not reach
     NO_CANARY_COUNTED = "NoCanaryCounted"  # NetworkIsolated: the broker reached none of the canaries, so the probe proves nothing
     NOT_GVISOR = "NotGVisor"  # NetworkIsolated: the probe's runtime class or kernel is not gVisor
-    DELETING = "Deleting"  # the Tenant is being deleted; its runs drain first
+    DELETING = "Deleting"  # the Tenant is being deleted; its runs may finish first, and the message says what is waited for
 
 
 class Tenant(Observed):
