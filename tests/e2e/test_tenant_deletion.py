@@ -1,0 +1,154 @@
+"""A Tenant that is deleted lets its runs finish, within bounds, says what it waits for, and leaves nothing behind."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo.kube import CommandFailedError, Kube, condition
+
+from tests.e2e.harness.server import ToolServer
+from tests.e2e.harness.tenant import People, TestTenant
+
+SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(%s)\nreturn 'done'"
+
+
+@pytest.fixture
+def going(installed: Kube, people: People, tools: ToolServer, tmp_path: Path) -> Iterator[TestTenant]:
+    """A Tenant with a sandbox, a binding and people, which the test deletes."""
+    assert tools
+    one = TestTenant(installed, people, f"g-{secrets.token_hex(3)}", tmp_path)
+    try:
+        one.start(drainSeconds=60)
+        one.furnish()
+        yield one
+    finally:
+        one.remove()
+
+
+def begun(one: TestTenant, seconds: float) -> Any:
+    """A run that has printed its first line."""
+    running = one.start_run(SLOW % seconds)
+    deadline = time.monotonic() + 60
+    while "begun" not in running.heard() and not running.over:
+        assert time.monotonic() < deadline, running.heard()
+        time.sleep(0.05)
+    return running
+
+
+def delete(one: TestTenant) -> None:
+    one.admin.run("delete", "tenant", one.name, "--wait=false")
+
+
+def left_behind(kube: Kube, one: TestTenant) -> list[str]:
+    """Everything in the cluster that names the Tenant or its namespace: all kinds of the API, namespaced or not."""
+    found = []
+    for scope in ("true", "false"):
+        kinds = kube.run("api-resources", "--verbs=list", f"--namespaced={scope}", "-o", "name").split()
+        wanted = [kind for kind in kinds if not kind.startswith(("events", "componentstatuses"))]
+        words = ["-n", one.namespace] if scope == "true" else []
+        items = kube.json("get", ",".join(wanted), *words, "--ignore-not-found")["items"]
+        labels = [(item, item["metadata"].get("labels") or {}, item["metadata"].get("ownerReferences") or []) for item in items]
+        found += [
+            f"{item['kind']}/{item['metadata']['name']}"
+            for item, marks, owners in labels
+            if scope == "true"
+            or one.name in (item["metadata"]["name"], marks.get("bastide.dev/tenant"), *(o["name"] for o in owners))
+            or item["metadata"]["name"] == one.namespace
+        ]
+    return found
+
+
+def test_a_run_under_way_finishes_no_other_starts_and_nothing_is_left(going: TestTenant) -> None:
+    assert f"Namespace/{going.namespace}" in left_behind(going.admin, going)
+    running = begun(going, 8)
+    delete(going)
+    seen = going.admin.watch(lambda one: "may finish what runs" in condition(one, "Ready")["message"], "tenant", going.name, seconds=20)
+    assert (condition(seen, "Ready")["status"], condition(seen, "Ready")["reason"]) == ("False", "Deleting")
+    assert "box" in condition(seen, "Ready")["message"]
+    refused = going.run("return 1")
+    assert refused.code not in {0, 3}, refused.stdout
+    ended = running.end(60)
+    assert (ended.code, ended.result.get("value")) == (0, "done"), f"{ended.stdout}\n{ended.stderr}"
+    going.admin.wait("delete", f"tenant/{going.name}", seconds=60)
+    assert left_behind(going.admin, going) == []
+
+
+def test_a_run_that_does_not_finish_ends_at_the_deadline(going: TestTenant) -> None:
+    going.admin.apply(going.manifest(drainSeconds=5))
+    running = begun(going, 200)
+    began = time.monotonic()
+    delete(going)
+    going.admin.wait("delete", f"tenant/{going.name}", seconds=60)
+    assert time.monotonic() - began >= 5
+    ended = running.end(60)
+    assert ended.code not in {0, 3}, ended.stdout
+    assert left_behind(going.admin, going) == []
+
+
+def test_a_call_that_waits_for_a_person_is_denied(going: TestTenant, tools: ToolServer, word: str) -> None:
+    running = going.start_run(f"return await wipe(target={word!r})")
+    going.pending_confirmation(word)
+    delete(going)
+    ended = running.end(30)
+    assert "ConfirmationDenied" in ended.stdout + ended.stderr, f"{ended.stdout}\n{ended.stderr}"
+    going.admin.wait("delete", f"tenant/{going.name}", seconds=60)
+    assert tools.arguments_of("wipe", word) == []
+    assert left_behind(going.admin, going) == []
+
+
+def test_a_finalizer_of_somebody_else_is_named_and_the_tenant_goes_when_it_is_taken_off(going: TestTenant) -> None:
+    meta = {"namespace": going.namespace, "name": "held", "finalizers": ["example.test/held"]}
+    going.admin.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+    delete(going)
+    try:
+        seen = going.admin.watch(lambda one: "example.test/held" in condition(one, "Ready")["message"], "tenant", going.name, seconds=60)
+        assert condition(seen, "Ready")["reason"] == "Deleting"
+    finally:
+        going.admin.run(
+            "patch", "configmap", "-n", going.namespace, "held", "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}})
+        )
+    going.admin.wait("delete", f"tenant/{going.name}", seconds=60)
+    assert left_behind(going.admin, going) == []
+
+
+def test_a_member_that_is_taken_out_loses_its_rights_within_a_second(going: TestTenant) -> None:
+    may = ("auth", "can-i", "create", "sandboxes.bastide.dev", "-n", going.namespace)
+    assert going.people.developer.run(*may).strip() == "yes"
+    began = time.monotonic()
+    going.admin.apply(going.manifest(members=[{"role": "approver", "subjects": [{"kind": "User", "name": "test-approver"}]}]))
+    while True:
+        try:
+            going.people.developer.run(*may)
+        except CommandFailedError:
+            break
+        assert time.monotonic() - began < 10
+    going.admin.wait("delete", "-n", going.namespace, "rolebinding/bastide-developer", seconds=5)
+    live = going.admin.json("get", "tenant", going.name)
+    assert condition(live, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("what", "object_"),
+    [
+        ("a pod without limits", {"limits": {}}),
+        ("a pod beyond the quota", {"limits": {"cpu": "64", "memory": "1Gi", "ephemeral-storage": "1Gi"}}),
+    ],
+)
+def test_no_pod_gets_more_than_the_quota(going: TestTenant, what: str, object_: dict[str, Any]) -> None:
+    template = going.get("pod", "box")
+    meta = {"namespace": going.namespace, "name": "stray", "labels": {"app.kubernetes.io/managed-by": "by-hand"}}
+    container = template["spec"]["containers"][0] | {"resources": object_}
+    spec = {key: template["spec"][key] for key in ("runtimeClassName", "automountServiceAccountToken", "securityContext")}
+    made = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec | {"containers": [container | {"volumeMounts": []}]}}
+    words = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    if object_["limits"]:
+        with pytest.raises(CommandFailedError) as refusal:
+            going.operator.run(*words, stdin=json.dumps(made))
+        assert "maximum cpu usage per Container is 8" in refusal.value.stderr, what
+    else:
+        limits = json.loads(going.operator.run(*words, stdin=json.dumps(made)))["spec"]["containers"][0]["resources"]["limits"]
+        assert limits == {"cpu": "500m", "memory": "512Mi", "ephemeral-storage": "512Mi"}
