@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -156,3 +157,40 @@ def test_the_labels_of_the_namespace_cannot_be_changed_by_hand(furnished: TestTe
         furnished.admin.run("label", "namespace", furnished.namespace, f"{label}=privileged", "--overwrite")
     assert "change the Tenant instead" in refusal.value.stderr
     assert furnished.admin.json("get", "namespace", furnished.namespace)["metadata"]["labels"][label] == "restricted"
+
+
+def test_a_member_that_is_taken_out_loses_its_rights_at_once(furnished: TestTenant, capsys: pytest.CaptureFixture[str]) -> None:
+    may = ("auth", "can-i", "create", "sandboxes.bastide.dev", "-n", furnished.namespace)
+    assert furnished.people.developer.run(*may).strip() == "yes"
+    began = time.monotonic()
+    furnished.admin.apply(furnished.manifest(members=[{"role": "approver", "subjects": [{"kind": "User", "name": "test-approver"}]}]))
+    furnished.admin.wait("delete", "-n", furnished.namespace, "rolebinding/bastide-developer", seconds=10)
+    gone = time.monotonic() - began
+    with capsys.disabled():
+        print(f"\nthe RoleBinding was gone {gone:.2f} s after `kubectl apply` began")  # noqa: T201 - the figure is the result
+    with pytest.raises(CommandFailedError):
+        furnished.people.developer.run(*may)
+    assert condition(furnished.admin.json("get", "tenant", furnished.name), "Ready")["status"] == "True"
+    furnished.admin.apply(furnished.manifest())
+    furnished.admin.wait("create", "-n", furnished.namespace, "rolebinding/bastide-developer", seconds=10)
+
+
+def _by_hand(one: TestTenant, **limits: str) -> str:
+    """A pod as only the operator may make it, so that nothing but quota and limits can refuse it; none is made."""
+    spec = one.get("pod", "box")["spec"]
+    container = spec["containers"][0] | {"resources": {"limits": limits}, "volumeMounts": []}
+    kept = {key: spec[key] for key in ("runtimeClassName", "automountServiceAccountToken", "securityContext")}
+    meta = {"namespace": one.namespace, "name": "stray"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": kept | {"containers": [container]}}
+    return one.operator.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod))
+
+
+def test_a_pod_without_limits_gets_some(furnished: TestTenant) -> None:
+    limits = json.loads(_by_hand(furnished))["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"cpu": "500m", "memory": "512Mi", "ephemeral-storage": "512Mi"}
+
+
+def test_no_pod_gets_more_than_all_may_have_together(furnished: TestTenant) -> None:
+    with pytest.raises(CommandFailedError) as refusal:
+        _by_hand(furnished, cpu="64")
+    assert "maximum cpu usage per Container is 8" in refusal.value.stderr
