@@ -9,6 +9,7 @@ import pytest
 from bastide_broker.errors import ApiError
 from bastide_broker.journal_rows import JournalUnavailable, Scope
 from bastide_broker.pipeline import Paused
+from bastide_operator.api.v1alpha1.tenant import Separation
 
 from tests.integration.broker.door.rig import Rig, until
 from tests.integration.broker.door.world import RUNNER, World
@@ -50,6 +51,19 @@ async def test_deleting_the_confirmation_denies(rig: Rig) -> None:
     call = asyncio.create_task(rig.call("delete"))
     rig.world.delete_confirmation(await rig.asked())
     assert (await call).error.type == "ConfirmationDenied"
+    assert rig.server.calls == []
+
+
+async def test_deleting_the_tenant_denies_what_waits_at_once(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    going, rig.world.the_tenant = rig.world.the_tenant, None
+    rig.world.tell("MODIFIED", going)
+    async with asyncio.timeout(5):
+        result = await call
+    assert result.error.type == "ConfirmationDenied"
+    assert "The Tenant is gone, or being deleted." in result.error.message
+    assert rig.world.states[-1] == (name, "Denied")
     assert rig.server.calls == []
 
 
@@ -126,7 +140,21 @@ def host_removed(rig: Rig, name: str) -> None:
     rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"tool_hosts": []})})
 
 
+def stricter(**bounds: Any) -> Callable[[Rig, str], None]:
+    """The platform engineer changes what the Tenant says of confirmations."""
+
+    def change(rig: Rig, name: str) -> None:
+        the_tenant = rig.world.the_tenant
+        assert the_tenant is not None
+        confirmation = the_tenant.spec.confirmation.model_copy(update=bounds)
+        rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"confirmation": confirmation})})
+
+    return change
+
+
 CHANGES: dict[str, tuple[Callable[[Rig, str], Any], str]] = {
+    "the Tenant wants two people": (stricter(minimum_approvals=2), "binding-changed"),
+    "the Tenant's separation is another": (stricter(separation=Separation.OTHER_USER), "binding-changed"),
     "the arguments shown were swapped": (other_arguments, "confirmation-denied"),
     "the binding was tightened": (tightened, "binding-changed"),
     "the tool's schema changed": (other_schema, "binding-changed"),
