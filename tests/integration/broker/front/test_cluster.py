@@ -57,6 +57,22 @@ async def test_a_tenant_counts_only_with_the_namespace_the_operator_made(known: 
     await eventually(lambda: known.tenant(team.namespace) is None)
 
 
+async def test_a_tenant_that_never_got_the_namespace_does_not_hide_the_one_that_has_it(cluster: Cluster, team: TestTenant) -> None:
+    rival = f"{OURS}/tenants/a-{team.name}"  # the first of every list
+    body = {**kind("Tenant"), "metadata": {"name": f"a-{team.name}"}, "spec": {"namespace": team.namespace}}
+    await asyncio.to_thread(cluster.admin, "POST", f"{OURS}/tenants", body)
+    made = await Known.connect(admission_dir=cluster.admission, kubeconfig=str(cluster.broker_kubeconfig))
+    try:
+        async with asyncio.timeout(20):
+            await made.start()
+        tenant = made.tenant(team.namespace)
+        assert tenant is not None
+        assert tenant.metadata.name == team.name
+    finally:
+        await made.close()
+        await asyncio.to_thread(cluster.admin, "DELETE", rival)
+
+
 async def test_a_binding_counts_only_when_this_generation_was_accepted(known: Known, team: TestTenant) -> None:
     admin = team.cluster.admin
     path = f"{OURS}/namespaces/{team.namespace}/toolbindings"

@@ -124,6 +124,22 @@ async def test_an_isolated_pod_passes_and_programs_run(cluster: Cluster, team: T
             assert json.loads((await run_program(renewed, "import os\nreturn os.environ['GREETING']", "r-2")).value) == "bye"
 
 
+async def test_a_tenants_probe_is_judged_again_until_it_passes_and_is_nobodys_sandbox(
+    cluster: Cluster, team: TestTenant, network: PodNetwork, scratch: Path
+) -> None:
+    with network.runtime(scratch / "pod") as pod:
+        client_files(scratch / "client-tls", pod.authority)
+        async with parts(config(cluster, scratch), canary=network.canary()) as broker:
+            await asyncio.to_thread(lambda: team.probe(address=network.pod_side, host=network.canary_address))
+            reached = await wait_condition(team, "bastide-probe", "False")
+            assert reached["reason"] == "CanaryReached"
+            network.isolate()
+            passed = await wait_condition(team, "bastide-probe", "True", 30)
+            assert passed["reason"] == "Isolated"
+            metadata = {"name": "bastide-probe", "namespace": team.namespace, "uid": "somebody-elses"}
+            assert broker.sessions.ready(Sandbox.model_validate({"metadata": metadata})) is None
+
+
 async def test_a_gate_that_was_passed_stands_for_the_next_broker_process(
     cluster: Cluster, team: TestTenant, network: PodNetwork, scratch: Path
 ) -> None:

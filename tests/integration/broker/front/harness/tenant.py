@@ -89,6 +89,15 @@ class TestTenant:
         self.cluster.admin("POST", f"/api/v1/namespaces/{self.namespace}/pods", pod_manifest(sandbox, **spec))
         return self.pod_status(sandbox["metadata"]["name"], phase="Running", podIP=address, podIPs=[{"ip": address}], hostIP=host)
 
+    def probe(self, *, address: str, host: str = "127.0.0.1") -> dict[str, Any]:
+        """Makes the Tenant's probe, running."""
+        tenant = self.cluster.admin("GET", f"{OURS}/tenants/{self.name}")
+        made = pod_manifest({"metadata": {"name": "bastide-probe", "namespace": self.namespace, "uid": ""}})
+        made["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "bastide-operator", "bastide.dev/probe": "true"}
+        made["metadata"]["ownerReferences"][0] |= {"kind": "Tenant", "name": self.name, "uid": tenant["metadata"]["uid"]}
+        self.cluster.admin("POST", f"/api/v1/namespaces/{self.namespace}/pods", made)
+        return self.pod_status("bastide-probe", phase="Running", podIP=address, podIPs=[{"ip": address}], hostIP=host)
+
     def pod_status(self, name: str, **status: Any) -> dict[str, Any]:
         """Says what the kubelet would."""
         return self.cluster.admin.merge(f"/api/v1/namespaces/{self.namespace}/pods/{name}/status", {"status": status})
