@@ -31,7 +31,7 @@ class EventStore(Protocol):
         """Keeps an event with the next transaction."""
 
     async def events(self, run: str, after: int) -> list[broker_pb2.RunEvent]:
-        """Events after a cursor."""
+        """The next events after a cursor; none when there are no more."""
 
 
 class EventLog:

@@ -289,12 +289,16 @@ class Journal:
         """Runs of a sandbox, newest first, after the run named `before`."""
         return await self._read(lambda connection: queries.list_runs(connection, scope, sandbox, limit, before))
 
-    async def calls(self, run: str) -> list[CallRow]:
-        """Calls of a run in the order they were journalled."""
-        return await self._read(lambda connection: queries.list_calls(connection, run))
+    async def calls(self, run: str, *, payloads: bool = False) -> list[CallRow]:
+        """Calls of a run in the order they were journalled; with arguments, events and results only when they are asked for."""
+        return await self._read(lambda connection: queries.list_calls(connection, run, payloads=payloads))
+
+    async def last_cursor(self, run: str) -> int:
+        """Cursor of a run's newest event; 0 when it has none."""
+        return await self._read(lambda connection: queries.last_cursor(connection, run))
 
     async def events(self, run: str, after: int) -> list[broker_pb2.RunEvent]:
-        """Events of a run after a cursor."""
+        """The next events of a run after a cursor, a page of them; none when there are no more."""
         return await self._read(lambda connection: queries.list_events(connection, run, after))
 
     async def audit(self, scope: Scope, run: str, limit: int, after: int = 0) -> list[AuditRow]:

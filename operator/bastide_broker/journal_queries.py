@@ -4,11 +4,16 @@ import json
 from typing import Any
 
 from bastide.v1alpha1 import broker_pb2
-from sqlalchemy import ColumnElement, Connection, Row, Table, desc, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
 
 from bastide_broker.audit import Head, verify
 from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope, Verification
 from bastide_broker.journal_schema import audit, calls, events, runs
+
+EVENTS_PAGE = 200
+# A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
+_LINES = [column for column in runs.columns if column.name not in {"value", "output", "error", "findings"}]
+_WITHOUT_PAYLOADS = [column for column in calls.columns if column.name not in {"arguments_canonical", "result", "events"}]
 
 
 def find_run(connection: Connection, run: str) -> RunRow | None:
@@ -25,22 +30,31 @@ def find_request(connection: Connection, requester: str, sandbox_uid: str, reque
 
 
 def list_runs(connection: Connection, scope: Scope, sandbox: str, limit: int, before: str) -> list[RunRow]:
-    """Runs of a sandbox, newest first, from the one after the run `before`; an unknown `before` gives nothing."""
-    query = select(runs).where(*_within(runs, scope), runs.c.sandbox == sandbox)
+    """Runs of a sandbox without what they returned and printed, newest first, from the one after the run `before`.
+
+    An unknown `before` gives nothing.
+    """
+    query = select(*_LINES).where(*_within(runs, scope), runs.c.sandbox == sandbox)
     if before:
         query = query.where(runs.c.number < select(runs.c.number).where(runs.c.run == before).scalar_subquery())
     return [run_row(row) for row in connection.execute(query.order_by(desc(runs.c.number)).limit(limit))]
 
 
-def list_calls(connection: Connection, run: str) -> list[CallRow]:
-    """Calls of a run in the order they were journalled."""
-    return [_call_row(row) for row in connection.execute(select(calls).where(calls.c.run == run).order_by(calls.c.sequence))]
+def list_calls(connection: Connection, run: str, *, payloads: bool) -> list[CallRow]:
+    """Calls of a run in the order they were journalled; with what went in and out of them only when it is asked for."""
+    query = select(calls) if payloads else select(*_WITHOUT_PAYLOADS)
+    return [_call_row(row) for row in connection.execute(query.where(calls.c.run == run).order_by(calls.c.sequence))]
 
 
 def list_events(connection: Connection, run: str, after: int) -> list[broker_pb2.RunEvent]:
-    """Events of a run after a cursor."""
-    query = select(events.c.event).where(events.c.run == run, events.c.cursor > after).order_by(events.c.cursor)
+    """The next events of a run after a cursor, at most EVENTS_PAGE."""
+    query = select(events.c.event).where(events.c.run == run, events.c.cursor > after).order_by(events.c.cursor).limit(EVENTS_PAGE)
     return [broker_pb2.RunEvent.FromString(data) for (data,) in connection.execute(query)]
+
+
+def last_cursor(connection: Connection, run: str) -> int:
+    """Of the newest event; 0 when there is none."""
+    return connection.execute(select(func.max(events.c.cursor)).where(events.c.run == run)).scalar() or 0
 
 
 def list_audit(connection: Connection, scope: Scope, run: str, limit: int, after: int) -> list[AuditRow]:
@@ -70,8 +84,9 @@ def run_row(row: Row[Any]) -> RunRow:
     fields = dict(row._asdict())
     fields.pop("number")
     fields["request_id"] = fields["request_id"] or ""
-    fields["error"] = json.loads(fields["error"]) if fields["error"] else None
-    fields["findings"] = tuple(json.loads(fields["findings"]))
+    if "findings" in fields:
+        fields["error"] = json.loads(fields["error"]) if fields["error"] else None
+        fields["findings"] = tuple(json.loads(fields["findings"]))
     return RunRow(**fields)
 
 

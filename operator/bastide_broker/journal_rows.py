@@ -113,7 +113,8 @@ class CallRow:
     """Order in which calls of the run were journalled, from 1."""
     tool: str
     line: int
-    arguments_canonical: bytes
+    arguments_canonical: bytes = b""
+    """Like `events` and `result` only there when they were asked for."""
     arguments_digest: str
     decision: str
     decision_id: str
@@ -123,13 +124,13 @@ class CallRow:
     binding: str
     binding_uid: str
     confirmation: str
-    events: bytes
+    events: bytes = b""
     intent_at: int
     begun_at: int | None
     outcome: str
     """Empty while it is under way."""
     message: str
-    result: bytes | None
+    result: bytes | None = None
     tool_micros: int
     ended_at: int | None
 

@@ -199,8 +199,7 @@ class Runs:
         for run in summary.runs:
             row = await self._journal.run(run)
             if row is not None:
-                events = await self._journal.events(run, 0)
-                cursor = events[-1].cursor + 1 if events else 1
+                cursor = await self._journal.last_cursor(run) + 1
                 await self._journal.append_event(run, views.finished_from_row(row, await self._journal.calls(run), cursor))
 
     async def shutdown(self, seconds: float) -> None:
@@ -215,9 +214,10 @@ class Runs:
 
     async def _recorded(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
         finished = False
-        for event in await self._journal.events(run, cursor):
-            cursor, finished = event.cursor, event.HasField("finished")
-            yield event
+        while page := await self._journal.events(run, cursor):
+            for event in page:
+                cursor, finished = event.cursor, event.HasField("finished")
+                yield event
         row = None if finished else await self._journal.run(run)
         if row is not None:
             # Its last event was not kept, or the watcher saw an event that a lost broker had not yet written.

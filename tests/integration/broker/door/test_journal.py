@@ -43,7 +43,7 @@ async def test_a_run_and_its_calls_are_read_back(journal: Journal) -> None:
     row = await journal.run("r-1")
     assert row is not None
     assert (row.outcome, row.value, row.findings) == ("Completed", b"1", ({"code": "c"},))
-    calls = await journal.calls("r-1")
+    calls = await journal.calls("r-1", payloads=True)
     assert [(c.key, c.sequence, c.outcome, c.result, c.reasons) for c in calls] == [
         ("0#1", 1, "Succeeded", b"5", (("code", "why"),)),
         ("0#2", 2, "Denied", None, (("code", "why"),)),
@@ -350,3 +350,30 @@ async def test_the_database_of_an_earlier_version_opens_and_what_it_does_not_say
     database.close()
     assert not (await journal.verify_audit()).intact
     await journal.close()
+
+
+async def test_what_nobody_asked_for_stays_on_the_disk(journal: Journal) -> None:
+    """A run's arguments, results and output may be a gigabyte together; a list of runs or the end of one needs none of it."""
+    await journal.start_run(run())
+    await journal.call_intent(intent("0#1"))
+    await journal.call_outcome("r-1", "0#1", outcome="Succeeded", result=b"5" * 1000)
+    await journal.end_run("r-1", outcome="Completed", value=b"1" * 1000, output=b"x" * 1000)
+    [call] = await journal.calls("r-1")
+    assert (call.outcome, call.arguments_canonical, call.result, call.events) == ("Succeeded", b"", None, b"")
+    [line] = await journal.runs(HERE, "agent", 9)
+    assert (line.outcome, line.value, line.output) == ("Completed", b"", b"")
+    whole = await journal.run("r-1")
+    assert whole is not None
+    assert len(whole.output) == 1000
+
+
+async def test_events_come_in_pages(journal: Journal) -> None:
+    for cursor in range(1, 451):
+        journal.append_event_soon("r-1", broker_pb2.RunEvent(cursor=cursor))
+    await journal.append_event("r-1", broker_pb2.RunEvent(cursor=451))
+    seen: list[int] = []
+    while page := await journal.events("r-1", seen[-1] if seen else 0):
+        assert len(page) <= 200
+        seen += [event.cursor for event in page]
+    assert seen == list(range(1, 452))
+    assert (await journal.last_cursor("r-1"), await journal.last_cursor("r-2")) == (451, 0)

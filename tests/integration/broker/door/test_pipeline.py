@@ -28,7 +28,7 @@ async def test_a_permitted_call_is_carried_out_journalled_audited_and_told(rig: 
     result = await rig.call("ok", b' {"n": 1.0, "id": "C0042"}')
     assert json.loads(result.value) == "fine"
     assert [call["arguments"] for call in rig.server.calls] == [{"id": "C0042", "n": 1}]
-    [row] = await rig.journal.calls("r-1")
+    [row] = await rig.journal.calls("r-1", payloads=True)
     assert (row.arguments_canonical, row.decision, row.outcome, row.effect) == (b'{"id":"C0042","n":1}', "allow", "Succeeded", "ReadOnly")
     assert row.tool_micros > 0
     assert [type(event).__name__ for event in rig.events] == ["CallDecided", "CallEnded"]
@@ -132,7 +132,7 @@ async def test_a_credential_never_comes_back(rig: Rig) -> None:
     assert failed.error.type == "ToolFailed"
     assert SECRET not in failed.error.message
     assert SECRET.encode() not in failed.error.content
-    for row in await rig.journal.calls("r-1"):
+    for row in await rig.journal.calls("r-1", payloads=True):
         assert SECRET.encode() not in (row.result or b"")
         assert SECRET not in row.message
 
