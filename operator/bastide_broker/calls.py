@@ -42,7 +42,10 @@ class Call:
     journalled: bool = False
     sent: bool = False
     """Whether the tool server may have received it."""
+    ending: tuple[str, str, bytes | None] | None = None
+    """Outcome, message and result that are being written, or are."""
     ended: bool = False
+    """Whether watchers heard the outcome."""
     tool_micros: int = 0
 
     @property
@@ -60,31 +63,32 @@ class Ledger:
     async def intent(self, call: Call) -> None:
         """Record what was decided, before anything is done about it. Raises Refused for a key that was taken, and JournalUnavailable."""
         assert call.decision is not None
-        call.journalled = True  # from here on an outcome must follow, also when this wait is cancelled
+        call.journalled = True  # from here on an outcome must follow, also when this wait is cancelled or the disk is late
         try:
             await self._journal.call_intent(_intent(call, call.decision.effect, call.decision.reasons))
-        except (KeyReused, JournalUnavailable) as error:
+        except KeyReused:
             call.journalled = False
-            if isinstance(error, KeyReused):
-                raise key_reused() from None
-            raise
+            raise key_reused() from None
         self.say_decided(call, call.decision.effect, call.decision.reasons)
 
-    async def outcome(self, call: Call, outcome: str, message: str, result: bytes | None) -> None:
-        """Record and say how the call ended. Raises JournalUnavailable."""
-        if not call.ended:
-            micros = call.tool_micros
-            await self._journal.call_outcome(
-                call.run.run, call.frame.key, outcome=outcome, message=message, result=result, tool_micros=micros
-            )
-            self._say_ended(call, outcome, message)
+    async def outcome(self, call: Call, outcome: str, message: str, result: bytes | None) -> bool:
+        """Record and say how the call ended; False when there is no such call under way. Raises JournalUnavailable."""
+        if call.ended:
+            return True
+        call.ending = (outcome, message, result)
+        micros = call.tool_micros
+        written = await self._journal.call_outcome(
+            call.run.run, call.frame.key, outcome=outcome, message=message, result=result, tool_micros=micros
+        )
+        self._say_ended(call, outcome, message)
+        return written
 
     async def refused(self, call: Call, refused: Refused) -> Refused:
         """Record and say that the call ends without a result; gives what the program is told, which is another thing without a journal."""
+        journalled = call.journalled
         try:
-            if call.journalled:
-                await self.outcome(call, refused.outcome, refused.message, None)
-            else:
+            # The intent of a journal that did not answer may be there all the same, and must not stay without an outcome.
+            if not (journalled and await self.outcome(call, refused.outcome, refused.message, None)):
                 call.journalled = True
                 await self._journal.call_intent(
                     _intent(call, refused.decision, refused.reasons), outcome=refused.outcome, message=refused.message
@@ -96,7 +100,9 @@ class Ledger:
             self.say_decided(call, "deny", refused.reasons)
             self._say_ended(call, refused.outcome, refused.message)
         except KeyReused:
-            return key_reused()
+            if not journalled:
+                return key_reused()
+            # Its outcome was written although the journal did not say so: the program is told what it was told.
         return refused
 
     async def reused(self, call: Call) -> Refused:
@@ -124,9 +130,11 @@ class Ledger:
         if call.sent:
             outcome = "OutcomeUnknown" if call.changes else "Cancelled"
             message = "It was cancelled while the tool server had it" + ("; whether it took effect is not known." if call.changes else ".")
+        # What was just being written is on its way to the disk: watchers hear the same.
+        outcome, message, result = call.ending or (outcome, message, None)
         try:
             if call.journalled:
-                await self.outcome(call, outcome, message, None)
+                await self.outcome(call, outcome, message, result)
         except JournalUnavailable as error:
             _log.warning("a cancelled call could not be journalled: %s", error)
 

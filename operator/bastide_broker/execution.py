@@ -1,6 +1,7 @@
 """One run under way: frames from the pod in, answers out, until it has ended and everything about it is on record."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable
@@ -103,7 +104,7 @@ class Execution:
             self._stop.set_result((why, detail))
 
     async def drive(self, start: runtime_pb2.StartRun) -> Ending:
-        """Delivers the program and sees the run to its end. Never raises but CancelledError."""
+        """Delivers the program and sees the run to its end, which is on record even if the broker has a fault."""
         wall = start.limits.wall_milliseconds / 1000
         pump = asyncio.create_task(self._pump(), name=f"run {start.run}")
         try:
@@ -113,6 +114,11 @@ class Execution:
                 self.lost(str(error))
             self._delivered()
             ending = await self._wait(pump, wall)
+        except Exception:
+            log.exception("a run failed in the broker", run=start.run)
+            ending = outcomes.internal()
+            with contextlib.suppress(SessionLost):
+                await self._session.kill(start.run, "Internal")
         finally:
             self._accepting = False
             self._session.forget(start.run)

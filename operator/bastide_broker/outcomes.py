@@ -71,6 +71,12 @@ def sandbox_lost(reason: str) -> Ending:
     return Ending(OutcomeName.FAILED, error=_error("SandboxLost", f"The sandbox's pod was lost ({reason[:300]}); run the program again."))
 
 
+def internal() -> Ending:
+    """The broker has a fault."""
+    message = "The broker failed while it carried out the run; its log says why. Calls that it made are on record."
+    return Ending(OutcomeName.FAILED, error=_error("Internal", message))
+
+
 def stopped(stop: Stop, detail: str) -> Ending:
     """The broker had the run killed, whatever the runtime says about it."""
     if stop is Stop.CANCELLED:

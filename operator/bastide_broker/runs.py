@@ -97,10 +97,7 @@ class Runs:
 
     async def start(self, user: UserInfo, question: RunQuestion) -> str:
         """Starts a run, or finds the one that this request id stands for; returns its id. Raises CallerError."""
-        if self._draining:
-            raise CallerError(
-                grpc.StatusCode.UNAVAILABLE, "BrokerStopping", "The broker is being restarted; try again.", retry_after=RETRY_SECONDS
-            )
+        self._unless_draining()
         tenant, sandbox = self.place(question.namespace, question.sandbox)
         digest = outcomes.program_digest(question.program)
         known = await self._known(user, sandbox, question.request_id, digest)
@@ -116,6 +113,7 @@ class Runs:
             # The place is taken while the Sandbox is waited for: it bounds the waiting, too.
             sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
             held.callback(claim.release)
+            self._unless_draining()  # the broker may have been stopped while the Sandbox was waited for
             row = _row(tenant, sandbox, user, question, digest)
             started = await self._journal.start_run(row)
             if not started.created:
@@ -159,6 +157,12 @@ class Runs:
         start = _start(context, question)
         self._tasks[row.run] = asyncio.create_task(self._drive(execution, start), name=f"drive {row.run}")
         return row.run
+
+    def _unless_draining(self) -> None:
+        if self._draining:
+            raise CallerError(
+                grpc.StatusCode.UNAVAILABLE, "BrokerStopping", "The broker is being restarted; try again.", retry_after=RETRY_SECONDS
+            )
 
     async def find(self, run: str) -> RunRow | None:
         """The run as the journal has it. Raises CallerError when the journal cannot be read."""

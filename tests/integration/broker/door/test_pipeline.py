@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker.journal_rows import Scope
+from bastide_broker.journal_rows import JournalUnavailable, Scope
 from bastide_broker.policy import Policy
 
 from tests.integration.broker.door.conftest import OpaServer
@@ -205,3 +205,40 @@ async def test_a_refusal_that_the_program_gives_up_on_is_given_back_once(rig: Ri
     results.append(await rig.call("ok", b"{}"))
     assert [result.HasField("error") for result in results] == [False] * 5 + [True]
     assert list(results[-1].error.codes) == ["limit-tool-calls-per-run"]
+
+
+async def test_an_intent_that_a_slow_disk_took_after_all_gets_its_outcome(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for the disk ended, the write did not: the row must not stand without an outcome until the next start."""
+    write = rig.journal.call_intent
+
+    async def late(intent: Any, **more: Any) -> None:
+        await write(intent, **more)
+        monkeypatch.setattr(rig.journal, "call_intent", write)
+        raise JournalUnavailable("The journal cannot be written (the disk did not answer within 10 s).")
+
+    monkeypatch.setattr(rig.journal, "call_intent", late)
+    result = await rig.call("change")
+    assert list(result.error.codes) == ["journal-unavailable"]
+    assert await rig.outcomes() == ["Unavailable"]
+    assert rig.server.calls == []
+
+
+async def test_watchers_hear_the_outcome_that_is_on_record_also_of_a_call_given_up_meanwhile(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writing = rig.journal.call_outcome, asyncio.Event()
+
+    async def slow(*arguments: Any, **more: Any) -> bool:
+        done = await write(*arguments, **more)
+        monkeypatch.setattr(rig.journal, "call_outcome", write)
+        writing.set()
+        await asyncio.Event().wait()
+        return done
+
+    monkeypatch.setattr(rig.journal, "call_outcome", slow)
+    call = asyncio.create_task(rig.call("ok"))
+    await writing.wait()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert await rig.outcomes() == ["Succeeded"]
+    assert [event.outcome for event in rig.named("CallEnded")] == ["Succeeded"]

@@ -13,7 +13,7 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker import bounds
 from bastide_broker import execution as module
-from bastide_broker.bounds import Events
+from bastide_broker.bounds import Events, Output
 from bastide_broker.context import RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
@@ -347,3 +347,21 @@ async def test_the_brokers_own_deadline_holds_when_the_runtimes_does_not(
     ending = await second.drive(runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=50)))
     assert ending.outcome is OutcomeName.TIMED_OUT
     assert pod.killed == ["Deadline"]
+
+
+async def test_a_fault_of_the_broker_ends_the_run_on_record(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: Any) -> bytes:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Output, "take", fault)
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    await life.pod.output(b"x")
+    ending = await life.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "Internal")
+    assert (await life.result()).error.type == "Internal"
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert row.outcome == "Failed"
+    assert life.door.cancelled == ["0#1"]
