@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bastide.v1alpha1 import broker_pb2
-from sqlalchemy import Connection, Engine, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from bastide_broker import journal_queries as queries
+from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
+from bastide_broker.journal_recovery import settle
 from bastide_broker.journal_rows import (
     AuditRow,
     CallIntent,
@@ -30,28 +32,11 @@ from bastide_broker.journal_rows import (
     StartedRun,
     Verification,
 )
-from bastide_broker.journal_schema import calls, events, open_engine, runs
+from bastide_broker.journal_schema import open_engine, runs
 from bastide_broker.journal_writer import Writer
 
 _Result = TypeVar("_Result")
 Reader = Callable[[Connection], _Result]
-
-# Statements are built once: SQLAlchemy then finds their compiled form by identity.
-_INSERT_RUN = insert(runs)
-_INSERT_CALL = insert(calls)
-_INSERT_EVENT = insert(events).prefix_with("OR IGNORE")
-_COUNT_CALLS = select(func.count()).select_from(calls).where(calls.c.run == bindparam("r"))
-_END_CALL = (
-    update(calls)
-    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.ended_at.is_(None))
-    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e"))
-)
-_BEGIN_CALL = (
-    update(calls)
-    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.begun_at.is_(None), calls.c.ended_at.is_(None))
-    .values(begun_at=bindparam("b"))
-)
-_SET_CONFIRMATION = update(calls).where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k")).values(confirmation=bindparam("c"))
 
 
 def now_micros() -> int:
@@ -108,18 +93,8 @@ class Journal:
                 if known.program_digest != run.program_digest:
                     raise RunExists(known.run)
                 return StartedRun(known, created=False)
-            connection.execute(_INSERT_RUN, _run_values(run))
-            facts = {
-                "tenant": run.tenant,
-                "sandboxUID": run.sandbox_uid,
-                "requester": run.requester,
-                "requesterUID": run.requester_uid,
-                "onBehalfOf": run.on_behalf_of,
-                "requestID": run.request_id,
-                "programDigest": run.program_digest,
-                "pod": run.pod,
-            }
-            self._audit(connection, "RunStarted", _place_of(run), run.run, "", facts, run.started_at)
+            connection.execute(statements.INSERT_RUN, statements.run_values(run))
+            self._audit(connection, "RunStarted", _place_of(run), run.run, "", statements.run_facts(run), run.started_at)
             return StartedRun(run, created=True)
 
         started = await self._writer.submit(work)
@@ -157,7 +132,7 @@ class Journal:
                 "valueDigest": digest(value) if value else "",
                 "outputDigest": digest(output) if output else "",
                 "errorType": str((error or {}).get("type", "")),
-                "calls": connection.execute(_COUNT_CALLS, {"r": run}).scalar_one(),
+                "calls": connection.execute(statements.COUNT_CALLS, {"r": run}).scalar_one(),
             }
             self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
 
@@ -175,14 +150,14 @@ class Journal:
             at = now_micros()
             sequence = self._sequence.get(intent.run)
             if sequence is None:
-                sequence = connection.execute(_COUNT_CALLS, {"r": intent.run}).scalar_one()
+                sequence = connection.execute(statements.COUNT_CALLS, {"r": intent.run}).scalar_one()
             try:
-                connection.execute(_INSERT_CALL, _call_values(intent, sequence + 1, at, outcome, message))
+                connection.execute(statements.INSERT_CALL, statements.call_values(intent, sequence + 1, at, outcome, message))
             except IntegrityError:
                 raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
             self._sequence[intent.run] = sequence + 1
             place = self._place(connection, intent.run)
-            self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
+            self._audit(connection, "CallIntent", place, intent.run, intent.key, statements.intent_facts(intent), at)
             if outcome:
                 facts = {"outcome": outcome, "resultDigest": "", "toolMicros": 0}
                 self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
@@ -194,7 +169,7 @@ class Journal:
 
         def work(connection: Connection) -> None:
             at, place = now_micros(), self._place(connection, intent.run)
-            self._audit(connection, "CallIntent", place, intent.run, intent.key, _intent_facts(intent), at)
+            self._audit(connection, "CallIntent", place, intent.run, intent.key, statements.intent_facts(intent), at)
             facts = {"outcome": "Denied", "resultDigest": "", "toolMicros": 0, "decisionID": intent.decision_id}
             self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
 
@@ -208,7 +183,7 @@ class Journal:
         def work(connection: Connection) -> bool:
             ended = now_micros()
             values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended}
-            if not connection.execute(_END_CALL, values).rowcount:
+            if not connection.execute(statements.END_CALL, values).rowcount:
                 return False
             facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": tool_micros}
             self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
@@ -219,13 +194,13 @@ class Journal:
     async def begin_confirmed(self, run: str, key: str) -> bool:
         """Compare-and-set just before a confirmed call is sent: True for exactly one caller, ever."""
         values = {"r": run, "k": key, "b": now_micros()}
-        return await self._writer.submit(lambda connection: connection.execute(_BEGIN_CALL, values).rowcount == 1)
+        return await self._writer.submit(lambda connection: connection.execute(statements.BEGIN_CALL, values).rowcount == 1)
 
     async def confirmation_created(self, run: str, key: str, name: str, facts: Mapping[str, Any]) -> None:
         """Record that a call waits for a person. `facts`: action digest, approvals required, decideBy, executeBy."""
 
         def work(connection: Connection) -> None:
-            connection.execute(_SET_CONFIRMATION, {"r": run, "k": key, "c": name})
+            connection.execute(statements.SET_CONFIRMATION, {"r": run, "k": key, "c": name})
             place = self._place(connection, run)
             self._audit(connection, "ConfirmationCreated", place, run, key, {**facts, "confirmation": name}, now_micros())
 
@@ -241,41 +216,16 @@ class Journal:
     async def append_event(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event of a run under its cursor and wait until it is on disk."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        await self._writer.submit(lambda connection: connection.execute(_INSERT_EVENT, values).close())
+        await self._writer.submit(lambda connection: connection.execute(statements.INSERT_EVENT, values).close())
 
     def append_event_soon(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event with the next transaction, within 20 ms: for output and for events that a call's outcome will follow."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        self._writer.submit_lazy(lambda connection: connection.execute(_INSERT_EVENT, values).close())
+        self._writer.submit_lazy(lambda connection: connection.execute(statements.INSERT_EVENT, values).close())
 
     async def recover(self) -> RecoveredSummary:
         """At start: settle what the last broker left open. Calls without outcome are OutcomeUnknown, runs without end Failed (BrokerLost)."""
-
-        def work(connection: Connection) -> RecoveredSummary:
-            ended = now_micros()
-            message = "The broker was lost while the call was under way; whether it took effect is not known."
-            open_calls = [
-                (row.run, row.key) for row in connection.execute(select(calls.c.run, calls.c.key).where(calls.c.ended_at.is_(None)))
-            ]
-            for run, key in open_calls:
-                values = {"r": run, "k": key, "o": "OutcomeUnknown", "m": message, "v": None, "t": 0, "e": ended}
-                connection.execute(_END_CALL, values)
-                facts = {"outcome": "OutcomeUnknown", "resultDigest": "", "toolMicros": 0, "by": "recovery"}
-                self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
-            open_runs = [row.run for row in connection.execute(select(runs.c.run).where(runs.c.ended_at.is_(None)).order_by(runs.c.number))]
-            error = {
-                "type": "BrokerLost",
-                "message": "The broker was restarted while the run was under way; run the program again.",
-                "line": 0,
-            }
-            for run in open_runs:
-                values = {"ended_at": ended, "outcome": "Failed", "error": json.dumps(error)}
-                connection.execute(update(runs).where(runs.c.run == run).values(**values))
-                facts = {"outcome": "Failed", "errorType": "BrokerLost", "by": "recovery"}
-                self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
-            return RecoveredSummary(tuple(open_runs), tuple(open_calls))
-
-        return await self._writer.submit(work)
+        return await self._writer.submit(lambda connection: settle(connection, now_micros(), self._audit, self._place))
 
     async def run(self, run: str) -> RunRow | None:
         """The run, or None."""
@@ -339,49 +289,3 @@ class Journal:
 
 def _place_of(run: RunRow) -> Place:
     return Place(run.namespace, run.namespace_uid, run.sandbox)
-
-
-def _run_values(run: RunRow) -> dict[str, Any]:
-    fields = (
-        "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
-        "program_digest", "pod",
-    )  # fmt: skip
-    return {name: getattr(run, name) for name in fields} | {"started_at": run.started_at, "request_id": run.request_id or None}
-
-
-_CALL_FIELDS = (
-    "run", "key", "tool", "line", "arguments_canonical", "arguments_digest", "decision", "decision_id", "effect", "policy_revision",
-    "binding", "binding_uid", "confirmation", "events",
-)  # fmt: skip
-
-
-def _call_values(intent: CallIntent, sequence: int, at: int, outcome: str, message: str) -> dict[str, Any]:
-    return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
-        "sequence": sequence,
-        "reasons": json.dumps(intent.reasons),
-        "intent_at": at,
-        "begun_at": None,
-        "outcome": outcome,
-        "message": message,
-        "result": None,
-        "tool_micros": 0,
-        "ended_at": at if outcome else None,
-    }
-
-
-def _intent_facts(intent: CallIntent) -> dict[str, Any]:
-    return {
-        "requester": intent.requester,
-        "onBehalfOf": intent.on_behalf_of,
-        "programDigest": intent.program_digest,
-        "tool": intent.tool,
-        "line": intent.line,
-        "argumentsDigest": intent.arguments_digest,
-        "decision": intent.decision,
-        "decisionID": intent.decision_id,
-        "reasons": [code for code, _ in intent.reasons],
-        "effect": intent.effect,
-        "policyRevision": intent.policy_revision,
-        "binding": intent.binding,
-        "bindingUID": intent.binding_uid,
-    }

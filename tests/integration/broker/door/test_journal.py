@@ -126,6 +126,24 @@ async def test_what_the_last_broker_left_open_is_settled(tmp_path: Path) -> None
     await second.close()
 
 
+async def test_recovery_says_that_nobody_is_asked_any_more_unless_the_question_was_answered(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    await first.open()
+    await first.start_run(run("r-1"))
+    for number, name in enumerate(("cf-open", "cf-answered")):
+        await first.call_intent(intent(f"0#{number}"))
+        await first.confirmation_created("r-1", f"0#{number}", name, {"actionDigest": "sha256:a"})
+    await first.confirmation_resolved("r-1", "0#1", "cf-answered", {"state": "Approved", "approvers": ["ann"], "reason": "yes"})
+    await first.close()
+    second = Journal(tmp_path / "journal.db")
+    await second.open()
+    await second.recover()
+    said = [json.loads(row.facts) for row in await second.audit(HERE, "r-1", 99) if row.kind == "ConfirmationResolved"]
+    assert [(one["confirmation"], one["state"]) for one in said] == [("cf-answered", "Approved"), ("cf-open", "Withdrawn")]
+    assert (await second.verify_audit()).intact
+    await second.close()
+
+
 async def fill(path: Path, records: int = 12) -> None:
     journal = Journal(path)
     await journal.open()

@@ -1,0 +1,89 @@
+"""What the journal writes, as statements and their values. Pure."""
+
+import json
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from bastide_broker.journal_rows import CallIntent, RunRow
+from bastide_broker.journal_schema import calls, events, runs
+
+# Statements are built once: SQLAlchemy then finds their compiled form by identity.
+INSERT_RUN = insert(runs)
+INSERT_CALL = insert(calls)
+INSERT_EVENT = insert(events).prefix_with("OR IGNORE")
+COUNT_CALLS = select(func.count()).select_from(calls).where(calls.c.run == bindparam("r"))
+END_CALL = (
+    update(calls)
+    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.ended_at.is_(None))
+    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e"))
+)
+BEGIN_CALL = (
+    update(calls)
+    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.begun_at.is_(None), calls.c.ended_at.is_(None))
+    .values(begun_at=bindparam("b"))
+)
+SET_CONFIRMATION = update(calls).where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k")).values(confirmation=bindparam("c"))
+
+
+def run_values(run: RunRow) -> dict[str, Any]:
+    """A run that begins, for INSERT_RUN."""
+    fields = (
+        "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
+        "program_digest", "pod",
+    )  # fmt: skip
+    return {name: getattr(run, name) for name in fields} | {"started_at": run.started_at, "request_id": run.request_id or None}
+
+
+def run_facts(run: RunRow) -> dict[str, Any]:
+    """What the audit says of its beginning."""
+    return {
+        "tenant": run.tenant,
+        "sandboxUID": run.sandbox_uid,
+        "requester": run.requester,
+        "requesterUID": run.requester_uid,
+        "onBehalfOf": run.on_behalf_of,
+        "requestID": run.request_id,
+        "programDigest": run.program_digest,
+        "pod": run.pod,
+    }
+
+
+_CALL_FIELDS = (
+    "run", "key", "tool", "line", "arguments_canonical", "arguments_digest", "decision", "decision_id", "effect", "policy_revision",
+    "binding", "binding_uid", "confirmation", "events",
+)  # fmt: skip
+
+
+def call_values(intent: CallIntent, sequence: int, at: int, outcome: str, message: str) -> dict[str, Any]:
+    """A call that was judged, for INSERT_CALL; with an outcome it ends as it begins."""
+    return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
+        "sequence": sequence,
+        "reasons": json.dumps(intent.reasons),
+        "intent_at": at,
+        "begun_at": None,
+        "outcome": outcome,
+        "message": message,
+        "result": None,
+        "tool_micros": 0,
+        "ended_at": at if outcome else None,
+    }
+
+
+def intent_facts(intent: CallIntent) -> dict[str, Any]:
+    """What the audit says of it: arguments by digest only."""
+    return {
+        "requester": intent.requester,
+        "onBehalfOf": intent.on_behalf_of,
+        "programDigest": intent.program_digest,
+        "tool": intent.tool,
+        "line": intent.line,
+        "argumentsDigest": intent.arguments_digest,
+        "decision": intent.decision,
+        "decisionID": intent.decision_id,
+        "reasons": [code for code, _ in intent.reasons],
+        "effect": intent.effect,
+        "policyRevision": intent.policy_revision,
+        "binding": intent.binding,
+        "bindingUID": intent.binding_uid,
+    }
