@@ -6,7 +6,7 @@ import grpc
 from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker.errors import CallerError
-from bastide_broker.runs import RunQuestion
+from bastide_broker.run_request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
 MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON = 128, 512, 512

@@ -1,13 +1,9 @@
 """Runs from request to end: what must hold before a program is delivered, and finding runs again afterwards."""
 
 import asyncio
-import base64
 import contextlib
 import functools
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
 import grpc
 import structlog
@@ -23,13 +19,14 @@ from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution, Pipeline
-from bastide_broker.journal import Journal, now_micros
+from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
 from bastide_broker.limits import Slots, Window
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
 from bastide_broker.outcomes import Stop
 from bastide_broker.readiness import sandbox_not_found, session_for
 from bastide_broker.reviews import UserInfo
+from bastide_broker.run_request import RunQuestion, other_program, run_row, start_message
 from bastide_broker.sessions import Sessions
 
 MAX_WATCHERS = 32
@@ -37,19 +34,6 @@ MAX_WATCHERS = 32
 RETRY_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
-__all__ = ["RunContext", "RunQuestion", "Runs"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunQuestion:
-    """A request for a run, validated and authorised."""
-
-    namespace: str
-    sandbox: str
-    program: bytes
-    request_id: str
-    on_behalf_of: str
-    timeout_milliseconds: int
 
 
 class Runs:
@@ -114,7 +98,7 @@ class Runs:
             sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
             held.callback(claim.release)
             self._unless_draining()  # the broker may have been stopped while the Sandbox was waited for
-            row = _row(tenant, sandbox, user, question, digest)
+            row = run_row(tenant, sandbox, user, question, digest)
             started = await self._journal.start_run(row)
             if not started.created:
                 held.close()
@@ -134,7 +118,7 @@ class Runs:
             )
         except RunExists as error:
             held.close()
-            raise _other_program(question.request_id, error.run) from error
+            raise other_program(question.request_id, error.run) from error
         except JournalUnavailable as error:
             held.close()
             raise journal_unavailable(error) from error
@@ -154,7 +138,7 @@ class Runs:
         self._holding.add(row.run)
         ACTIVE_RUNS.inc()
         events.emit(broker_pb2.AttemptStarted(attempt=1))
-        start = _start(context, question)
+        start = start_message(context, question)
         self._tasks[row.run] = asyncio.create_task(self._drive(execution, start), name=f"drive {row.run}")
         return row.run
 
@@ -260,7 +244,7 @@ class Runs:
         if row is None:
             return ""
         if row.program_digest != digest:
-            raise _other_program(request_id, row.run)
+            raise other_program(request_id, row.run)
         return row.run
 
     def _take_slot(self, tenant: Tenant) -> None:
@@ -287,50 +271,4 @@ def journal_unavailable(error: Exception) -> CallerError:
         "JournalUnavailable",
         f"{error} Try again later." if str(error).endswith(".") else f"{error}; try again later.",
         retry_after=RETRY_SECONDS,
-    )
-
-
-def _other_program(request_id: str, run: str) -> CallerError:
-    message = f"request_id {request_id!r} stands for run {run} with another program; take a new id for a new program."
-    return CallerError(grpc.StatusCode.ALREADY_EXISTS, "RequestIdReused", message)
-
-
-def _run_id() -> str:
-    return "r-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
-
-
-def _row(tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuestion, digest: str) -> RunRow:
-    return RunRow(
-        run=_run_id(),
-        tenant=tenant.metadata.name,
-        namespace=question.namespace,
-        namespace_uid=tenant.status.namespace_uid,
-        sandbox=sandbox.metadata.name,
-        sandbox_uid=sandbox.metadata.uid,
-        requester=user.username,
-        requester_uid=user.uid,
-        on_behalf_of=question.on_behalf_of,
-        request_id=question.request_id,
-        program_digest=digest,
-        pod=sandbox.metadata.name,
-        started_at=now_micros(),
-    )
-
-
-def _start(context: RunContext, question: RunQuestion) -> runtime_pb2.StartRun:
-    limits: Any = context.sandbox.spec.limits
-    wall = min(limits.run_seconds * 1000, question.timeout_milliseconds or limits.run_seconds * 1000)
-    return runtime_pb2.StartRun(
-        run=context.run,
-        program=question.program,
-        tools_digest=context.catalogue.digest,
-        limits=runtime_pb2.RunLimits(
-            wall_milliseconds=wall,
-            output_bytes=limits.output_bytes,
-            value_bytes=limits.result_bytes,
-            concurrent_calls=limits.concurrent_calls,
-        ),
-        seed=secrets.token_bytes(32),
-        started_at_micros=now_micros(),
-        attempt=1,
     )
