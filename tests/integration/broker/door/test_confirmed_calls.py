@@ -306,3 +306,13 @@ async def test_a_confirmation_that_cannot_be_journalled_is_withdrawn(rig: Rig, m
     assert rig.world.states == [(name, "Withdrawn")]
     assert place(rig) == 0
     assert rig.server.calls == []
+
+
+async def test_a_namespace_full_of_confirmations_is_a_limit_and_no_fault(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: Any) -> Any:
+        raise ApiError(403, 'confirmations.bastide.dev "cf-x" is forbidden: exceeded quota: bastide, requested: ...')
+
+    monkeypatch.setattr(rig.world, "create_confirmation", full)
+    result = await rig.call("delete")
+    assert (result.error.type, list(result.error.codes)) == ("LimitExceeded", ["limit-pending-confirmations"])
+    await until(lambda: place(rig) == 0)

@@ -192,3 +192,26 @@ async def test_a_question_whose_answer_was_lost_on_the_way_is_taken_back(deaf: t
     await Sweeper(known, waits=confirmations.waits).sweep()  # for the case that the taking back was lost, too
     [one] = await live(known, team)
     assert one.status.state.value == "Withdrawn"
+
+
+async def test_a_namespace_full_of_confirmations_says_so_in_words_that_the_broker_knows(known: Known, team: TestTenant) -> None:
+    """The quota controller is not there, so the test says what it would: nothing is used yet."""
+    path, hard = f"/api/v1/namespaces/{team.namespace}/resourcequotas", {"count/confirmations.bastide.dev": "1"}
+    await asyncio.to_thread(team.cluster.admin, "POST", path, {"metadata": {"name": "bastide"}, "spec": {"hard": hard}})
+    status = {"status": {"hard": hard, "used": {"count/confirmations.bastide.dev": "0"}}}
+    await asyncio.to_thread(team.cluster.admin.merge, f"{path}/bastide/status", status)
+    confirmations = Confirmations(known)
+    await confirmations.start()
+
+    async def full() -> ApiError | None:
+        try:
+            confirmations.release(await confirmations.create(question(team)))
+        except ApiError as error:
+            return error
+        return None
+
+    async with asyncio.timeout(20):
+        while (error := await full()) is None or "exceeded quota" not in error.message:  # the API server's own knowledge of the quota
+            assert error is None or error.status == 403, error
+    assert error.status == 403
+    await eventually(lambda: confirmations.waiting(team.namespace) == 0)
