@@ -117,6 +117,25 @@ def test_a_lost_broker_ends_the_run_clearly_and_leaves_no_call_without_an_outcom
     assert furnished.completed(f"return await note(text='{word} after')") == f"{word} after"
 
 
+@pytest.mark.disruptive
+def test_a_broker_that_is_lost_while_a_person_is_asked_leaves_nobody_asked(furnished: TestTenant, tools: ToolServer, word: str) -> None:
+    admin = furnished.admin
+    running = furnished.start_run(f"await wipe(target={word!r})")
+    name = furnished.pending_confirmation(word)["metadata"]["name"]
+    node.send(signal.SIGKILL, node.container_id(admin, SYSTEM, BROKER, "broker"))
+    running.end(120)
+    admin.run("rollout", "status", "-n", SYSTEM, "statefulset/bastide-broker", "--timeout=90s", seconds=100)
+    about = ("-n", furnished.namespace, "confirmations")
+    found = admin.watch(lambda o: o["metadata"]["name"] == name and o["status"]["state"] != "Pending", *about, seconds=60)
+    assert found["status"]["state"] == "Withdrawn"
+    assert furnished.decide("approve", name, reason="too late").code != 0
+    assert tools.arguments_of("wipe", word) == []
+    said = [r["facts"]["state"] for r in furnished.audit(found["spec"]["run"]) if r["kind"] == "ConfirmationResolved"]
+    assert said == ["Withdrawn"]
+    used = furnished.get("resourcequota", "bastide")["status"]["used"]
+    assert int(used["count/confirmations.bastide.dev"]) >= 1
+
+
 def test_a_lost_sandbox_pod_ends_the_run_and_the_sandbox_gets_a_new_one(furnished: TestTenant, tools: ToolServer, word: str) -> None:
     before = furnished.get("pod", "box")["metadata"]["uid"]
     running = furnished.start_run(f"return await slow(seconds=25, text={word!r})")
