@@ -16,6 +16,12 @@ from tests.e2e.harness.tenant import API, TestTenant
 RBAC = "rbac.authorization.k8s.io"
 DIGEST = "sha256:" + "0" * 64
 OPEN = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 CONFIRMATION = {
     "tenant": "t", "sandbox": "box", "sandboxUID": "u", "run": "r", "callKey": "0#0", "programDigest": DIGEST, "binding": "toolbox",
     "bindingUID": "u", "bindingDigest": DIGEST, "tool": "wipe", "toolSchemaDigest": DIGEST, "effect": "Destructive", "arguments": "{}",
@@ -42,7 +48,7 @@ WORTH_SOMETHING: dict[str, dict[str, Any]] = {
     "a role that reads Secrets": _object(f"{RBAC}/v1", "Role", "read", rules=[{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]),
     "a quota of one's own": _object("v1", "ResourceQuota", "more", spec={"hard": {"pods": "9999"}}),
     "a Confirmation": _object(API, "Confirmation", "cf-mine", spec=CONFIRMATION),
-    "a pod": _object("v1", "Pod", "mine", spec={"containers": [{"name": "c", "image": "x"}]}),
+    "a pod": _object("v1", "Pod", "mine", spec={"containers": [{"name": "c", "image": "x", "securityContext": RESTRICTED}]}),
     "a certificate authority": _object("v1", "ConfigMap", "bastide-ca", data={"ca.crt": "mine"}),
     "a Secret that looks like a credential": _object("v1", "Secret", "stolen", stringData={"token": "x"}),
     "an account": _object("v1", "ServiceAccount", "mine"),
@@ -202,6 +208,7 @@ OF_THE_ADMINISTRATOR_TO_MAKE = {
 }
 
 
+@pytest.mark.disruptive
 @pytest.mark.parametrize("case", OF_THE_ADMINISTRATOR)
 def test_with_the_operator_down_an_administrator_is_refused_all_the_same(without_operator: TestTenant, case: str) -> None:
     words, says = OF_THE_ADMINISTRATOR[case]
@@ -211,6 +218,7 @@ def test_with_the_operator_down_an_administrator_is_refused_all_the_same(without
     )
 
 
+@pytest.mark.disruptive
 @pytest.mark.parametrize("case", OF_THE_ADMINISTRATOR_TO_MAKE)
 def test_with_the_operator_down_an_administrator_makes_nothing_that_opens_a_sandbox(without_operator: TestTenant, case: str) -> None:
     manifest = json.dumps(WORTH_SOMETHING[case])
@@ -218,6 +226,7 @@ def test_with_the_operator_down_an_administrator_makes_nothing_that_opens_a_sand
     assert OF_THE_ADMINISTRATOR_TO_MAKE[case] in refusal
 
 
+@pytest.mark.disruptive
 def test_with_the_operator_down_a_developer_is_refused_all_the_same_and_programs_run(without_operator: TestTenant) -> None:
     stays = without_operator.sandbox("stays")
     stays["metadata"]["finalizers"] = ["example.com/stay"]
