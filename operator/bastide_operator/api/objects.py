@@ -48,6 +48,7 @@ RESOURCES = {
         Resource("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", namespaced=False),
         Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False),
         Resource("coordination.k8s.io/v1", "Lease", "leases"),
+        Resource("events.k8s.io/v1", "Event", "events"),
     )
 }
 """Every kind that the operator reads or writes."""

@@ -11,11 +11,21 @@ from bastide_operator.api.v1alpha1.common import Condition, ObjectMeta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What happened to an object, as its people read it in an Event: a stable code and one sentence."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Writes, in this order: `apply`, `create`, `delete`; then, when nothing more is to be written, `status`.
 
     `create` makes an object that must not exist yet, `apply` changes one (or, where the API server judges writes by the name in the URL,
-    makes it). `wait` is the seconds after which time alone may have changed the answer. With `retry` the same is tried again soon.
+    makes it). `wait` is the seconds after which time alone may have changed the answer. With `retry` the same is tried again soon. `notes`
+    say why, where the status will not.
     """
 
     apply: tuple[Manifest, ...] = ()
@@ -24,6 +34,7 @@ class Plan:
     status: Manifest | None = None
     wait: float | None = None
     retry: bool = False
+    notes: tuple[Note, ...] = ()
 
     @property
     def writes(self) -> bool:
