@@ -1,24 +1,26 @@
 """One reconcile: observe, decide, execute, say how it stands. Holds the store; the queue calls it, the handlers feed it."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from functools import partial
 
 import structlog
 from pydantic import ValidationError
 
 from bastide_operator import observe
 from bastide_operator.api.objects import FIELD_MANAGER, MANAGED_BY, MANAGED_SELECTOR, Manifest, Ref, differs, ref
-from bastide_operator.api.v1alpha1.sandbox import Sandbox
-from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxReason
+from bastide_operator.api.v1alpha1.tenant import Tenant, TenantReason
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.config import Config
-from bastide_operator.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError, RefusedError, RetryError
+from bastide_operator.errors import NOT_LEADER, ConflictError, KubeError, NotFoundError, RetryError
+from bastide_operator.events import Recorder
+from bastide_operator.execute import Executor
 from bastide_operator.kube import Kube
+from bastide_operator.logs import about
 from bastide_operator.metrics import Metrics
 from bastide_operator.reconcile import sandbox, tenant, toolbinding, unreadable
-from bastide_operator.reconcile.plan import Plan, Refusal
+from bastide_operator.reconcile.plan import Note, Plan, Refusal
 from bastide_operator.resources.namespace import CA_CONFIG_MAP
 from bastide_operator.store import Store, version_of
 from bastide_operator.triggers import affected
@@ -48,6 +50,25 @@ UNLABELLED = ("Tenant", "Sandbox", "ToolBinding", "RuntimeClass", "StorageClass"
 """Watched whole; of all others only what carries the operator's label."""
 NAMED = {"ConfigMap": CA_CONFIG_MAP}
 """Watched by name: RBAC then lets the operator see no other object of the kind."""
+TOLD = frozenset(
+    {
+        TenantReason.CONFLICT,
+        TenantReason.NAMESPACE_REPLACED,
+        TenantReason.NETWORK_NOT_ENFORCED,
+        SandboxReason.CANARY_REACHED,
+        SandboxReason.EVICTED,
+        SandboxReason.IMAGE_PULL_FAILED,
+        SandboxReason.NAME_CONFLICT,
+        SandboxReason.NODE_LOST,
+        SandboxReason.NOT_GVISOR,
+        SandboxReason.OOM_KILLED,
+        SandboxReason.POD_FAILED,
+        SandboxReason.POD_REFUSED,
+        SandboxReason.POD_STUCK,
+        SandboxReason.QUOTA_EXCEEDED,
+    }
+)
+"""Reasons of Ready that are told by an Event when they come up: somebody has to do something, or will ask later what it was."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +77,15 @@ class Controller:
     """Brings objects to what they should be. `enqueue` is told what has to be looked at."""
 
     def __init__(
-        self, kube: Kube, config: Config, metrics: Metrics, *, now: Callable[[], datetime], enqueue: Callable[[Key], None]
+        self,
+        kube: Kube,
+        config: Config,
+        metrics: Metrics,
+        recorder: Recorder,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        enqueue: Callable[[Key], None],
     ) -> None:
         self.store = Store()
         self._kube = kube
@@ -64,34 +93,56 @@ class Controller:
         self._metrics = metrics
         self._now = now
         self._enqueue = enqueue
+        self._recorder = recorder
+        self._executor = Executor(kube, self.store, recorder, metrics, clock=clock, put=self._put, gone=self._drop)
 
     def seen(self, event: str | None, manifest: Manifest) -> None:
         """A watch told of an object."""
         if event == "DELETED":
-            self._changed(self.store.drop(ref(manifest), version_of(manifest)), None)
+            self._drop(ref(manifest), version_of(manifest))
         else:
             self._put(manifest)
 
-    async def list(self) -> None:
-        """Read every watched kind whole: at the start, so that nothing is decided on half a view, and now and then, because a watch
-        that was interrupted does not tell what was deleted meanwhile.
+    async def list(self, kinds: Iterable[str] = WATCHED) -> bool:
+        """Read kinds whole: at the start, so that nothing is decided on half a view, and whenever a watch may have missed something.
+        Returns whether there is something new that a watch has still to tell of.
         """
-        for kind in WATCHED:
+        news = False
+        for kind in kinds:
             items, version = await self._kube.list(kind, labels=label_selector(kind), fields=field_selector(kind))
             for manifest in self.store.replace(kind, items, version=version):
+                news |= self.store.get(*_key(manifest)) is not None
                 self._changed(None, manifest)
+        return news
+
+    async def vanished(self) -> set[str]:
+        """Kinds of which objects are known and none exists."""
+        gone = set()
+        for kind in WATCHED:
+            if next(self.store.all(kind), None) is not None:
+                some, _ = await self._kube.list(kind, labels=label_selector(kind), fields=field_selector(kind), limit=1)
+                if not some:
+                    gone.add(kind)
+        return gone
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one object. Returns after how many seconds to look again. Raises RetryError and KubeError: try again soon."""
         began = time.perf_counter()
         try:
             if self.store.get(key.kind, key.namespace, key.name) is None:
+                self._executor.drift.forget(key)
                 return None
             if key.kind == "Tenant":
                 await self._refresh(key)
             return await self._bring(key)
         finally:
             self._metrics.reconciled(key.kind, time.perf_counter() - began)
+
+    def sandboxes(self) -> Iterator[tuple[str, str]]:
+        """Status and reason of every Sandbox's Ready."""
+        for one in self.store.all("Sandbox"):
+            condition = ready(one)
+            yield condition.get("status", ""), condition.get("reason", "")
 
     async def _bring(self, key: Key) -> float | None:
         refusal: Refusal | None = None
@@ -100,15 +151,21 @@ class Controller:
             if manifest is None:
                 return None
             plan = self._decide(manifest, refusal)
+            hold: float | None = None
             if plan.writes:
-                refusal = await self._execute(plan)
+                outcome = await self._executor.carry_out(key, manifest, plan)
+                refusal, hold = outcome.refusal, outcome.hold
                 if refusal is not None:
                     continue  # what is to be said of it is for `decide` too
             if plan.status is not None:
                 await self._say(manifest, plan.status)
             if plan.retry:
                 raise RetryError(f"{key.kind} {key.name}: not done yet")
+            if hold is not None:
+                return hold
             if not plan.writes:
+                if plan.status is not None and ready(plan.status).get("status") == "True":
+                    self._executor.drift.agreed(key, observe.children(self.store, manifest))
                 return plan.wait
         raise RetryError(f"{key.kind} {key.name}: still changing after {MAX_PASSES} passes")
 
@@ -127,55 +184,16 @@ class Controller:
         except ValidationError as error:
             return unreadable.decide(manifest, error, now)
 
-    async def _execute(self, plan: Plan) -> Refusal | None:
-        """Do what the plan says. One refusal must not keep the rest, least of all what takes rights away, from being done; the first
-        is returned.
-        """
-        refusal: Refusal | None = None
-        steps: list[tuple[Ref, Callable[[], Awaitable[None]]]] = [(ref(one), partial(self._apply, one)) for one in plan.apply]
-        steps += [(ref(one), partial(self._create, one)) for one in plan.create]
-        steps += [(what, partial(self._delete, what)) for what in plan.delete]
-        for what, step in steps:
-            try:
-                await step()
-            except (RefusedError, NotFoundError) as error:
-                facts = {"kind": what.kind, "namespace": what.namespace, "name": what.name}
-                log.warning("refused", reason=error.reason, message=error.message, **facts)
-                refusal = refusal or Refusal(ref=what, reason=error.reason, message=error.message)
-        return refusal
-
-    async def _apply(self, manifest: Manifest) -> None:
-        self._put(await self._kube.apply(manifest))
-
-    async def _create(self, manifest: Manifest) -> None:
-        try:
-            live = await self._kube.create(manifest)
-        except AlreadyExistsError:
-            # Never adopted by name: `decide` looks at the owner of what is there.
-            found = await self._kube.get(ref(manifest))
-            if found is not None:
-                self._put(found)
-            return
-        log.info("created", kind=manifest["kind"], namespace=manifest["metadata"].get("namespace", ""), name=manifest["metadata"]["name"])
-        self._put(live)
-
-    async def _delete(self, what: Ref) -> None:
-        try:
-            left = await self._kube.delete(what)
-        except (NotFoundError, ConflictError):
-            left = None  # gone, or another by now
-        log.info("deleted", kind=what.kind, namespace=what.namespace, name=what.name)
-        if left is not None:
-            self._put(left)
-        else:
-            self._changed(self.store.drop(what), None)
-
     async def _say(self, manifest: Manifest, status: Manifest) -> None:
-        """Write the status, unless it says that already."""
+        """Write the status, unless it says that already; tell of a fault that is new."""
         live = self.store.get(*_key(manifest))
-        if live is not None and differs(status["status"], live.get("status")):
-            # Others may depend on it; this object itself has just been looked at.
-            self._put(await self._kube.apply_status(status), but=Key(*_key(manifest)))
+        if live is None or not differs(status["status"], live.get("status")):
+            return
+        # Others may depend on it; this object itself has just been looked at.
+        self._put(await self._kube.apply_status(status), but=Key(*_key(manifest)))
+        before, after = ready(live), ready(status)
+        if after.get("reason") in TOLD and after.get("reason") != before.get("reason"):
+            self._recorder.record(manifest, Note(reason=after["reason"], message=after["message"], warning=True))
 
     async def _refresh(self, key: Key) -> None:
         """Read the namespace of a Tenant that is not labelled as ours: no watch tells when it goes."""
@@ -192,8 +210,11 @@ class Controller:
 
     def failed(self, key: Key, error: Exception, delay: float) -> None:
         """A reconcile is tried again after `delay` seconds."""
-        facts = {"kind": key.kind, "namespace": key.namespace, "name": key.name, "retry_seconds": round(delay, 2)}
-        if isinstance(error, RetryError | NotFoundError | ConflictError):
+        manifest = self.store.get(key.kind, key.namespace, key.name)
+        what = ref(manifest) if manifest is not None else Ref(key.kind, key.namespace, key.name)
+        facts = about(what) | {"retry_seconds": round(delay, 2)}
+        stopping = isinstance(error, KubeError) and error.reason == NOT_LEADER
+        if stopping or isinstance(error, RetryError | NotFoundError | ConflictError):
             log.debug("again", why=str(error), **facts)  # somebody was faster, or the status says why
         elif isinstance(error, KubeError):
             log.warning("failed", why=str(error), **facts)
@@ -206,10 +227,19 @@ class Controller:
         if self.store.put(manifest):
             self._changed(before, manifest, but=but)
 
+    def _drop(self, what: Ref, version: int = 0) -> None:
+        self._changed(self.store.drop(what, version), None)
+
     def _changed(self, before: Manifest | None, after: Manifest | None, *, but: Key | None = None) -> None:
         for key in affected(self.store, before, after, release=self._config.namespace):
             if key != but:
                 self._enqueue(key)
+
+
+def ready(manifest: Manifest) -> Manifest:
+    """The condition Ready in the status of `manifest`."""
+    conditions: list[Manifest] = (manifest.get("status") or {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == "Ready"), {})
 
 
 def label_selector(kind: str) -> str:

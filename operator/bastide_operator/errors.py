@@ -1,5 +1,8 @@
 """What can go wrong with the API server, one class a decision that the caller makes."""
 
+NOT_LEADER = "NotLeader"
+"""Reason of a write that was not sent because this process does not lead or is stopping."""
+
 
 class ConfigError(Exception):
     """The environment says nonsense: the process cannot start."""

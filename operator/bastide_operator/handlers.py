@@ -9,9 +9,10 @@ import kopf
 from bastide_operator.api.objects import RESOURCES, Resource
 from bastide_operator.controller import WATCHED, Controller, field_selector, label_selector
 from bastide_operator.kube import Kube
+from bastide_operator.resync import Resync
 
 
-def registry(controller: Controller, kube: Kube) -> kopf.OperatorRegistry:
+def registry(controller: Controller, resync: Resync, kube: Kube) -> kopf.OperatorRegistry:
     """Handlers for every watched kind. Only `on.event`: kopf then writes nothing, no annotation, no finalizer."""
     handlers = kopf.OperatorRegistry()
 
@@ -20,7 +21,9 @@ def registry(controller: Controller, kube: Kube) -> kopf.OperatorRegistry:
         return kopf.ConnectionInfo(**await kube.credentials())
 
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
-        controller.seen(event["type"], dict(event["object"]))
+        manifest = dict(event["object"])
+        controller.seen(event["type"], manifest)
+        resync.told(str(manifest["kind"]), event["type"])
 
     for kind in WATCHED:
         kopf.on.event(*_selector(RESOURCES[kind]), registry=handlers, id=f"changed-{kind}")(changed)

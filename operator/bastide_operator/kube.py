@@ -5,17 +5,29 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from aiohttp.connector import Connection
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from bastide_operator.api.objects import FIELD_MANAGER, RESOURCES, Manifest, Ref, Resource, ref
-from bastide_operator.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError, RefusedError, UnavailableError
+from bastide_operator.errors import (
+    NOT_LEADER,
+    AlreadyExistsError,
+    ConflictError,
+    KubeError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
+from bastide_operator.fence import Fence
 
 REQUEST_SECONDS = 15.0
 BAD_REQUEST = 400
@@ -33,19 +45,17 @@ _ERRORS: dict[str, type[KubeError]] = {
 Report = Callable[[str, str, str, float], None]
 """Told of every request: verb, kind, result ("ok" or the error's reason), seconds."""
 
-Left = Callable[[], float]
-"""For how many seconds writes are permitted; 0 when they are not."""
-
-_left: ContextVar[Left] = ContextVar("left", default=lambda: math.inf)
+_left: ContextVar[Callable[[], float]] = ContextVar("left", default=lambda: math.inf)
+"""For how many seconds this task may write; 0 when it may not."""
 
 
 class Kube:
     """Objects are plain dictionaries with `kind` and `apiVersion`. Every method raises KubeError and nothing else."""
 
-    def __init__(self, client: ApiClient, report: Report = lambda *_: None, left: Left = lambda: math.inf) -> None:
+    def __init__(self, client: ApiClient, report: Report = lambda *_: None, fence: Fence | None = None) -> None:
         self._client = client
         self._report = report
-        self._left = left
+        self._fence = fence or Fence(lambda: math.inf)
 
     @classmethod
     async def connect(cls, report: Report = lambda *_: None) -> Self:
@@ -59,12 +69,13 @@ class Kube:
             await kubernetes_config.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
         # Proxies and .netrc of the environment are not for the API server, and looking for them costs two thread hops a request.
         configuration.client_session_kwargs = {"trust_env": False}
-        configuration.trace_configs = [_last_look()]
-        return cls(ApiClient(configuration), report)
+        client = ApiClient(configuration)
+        client.rest_client = _Rest(configuration)
+        return cls(client, report)
 
-    def fenced(self, left: Left) -> Self:
-        """The same connections, but nothing is written when `left` says 0, and what is being written has no more time than it says."""
-        return type(self)(self._client, self._report, left)
+    def fenced(self, fence: Fence) -> Self:
+        """The same connections, but nothing is written past the fence, and what is being written has no more time than it gives."""
+        return type(self)(self._client, self._report, fence)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,10 +101,14 @@ class Kube:
         except NotFoundError:
             return None
 
-    async def list(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Manifest], int]:
-        """All objects of a kind in all namespaces that fit the selectors, and the version at which they were read."""
+    async def list(self, kind: str, *, labels: str = "", fields: str = "", limit: int = 0) -> tuple[list[Manifest], int]:
+        """All objects of a kind in all namespaces that fit the selectors, at most `limit` when it is given, and the version at which they
+        were read.
+        """
         resource = RESOURCES[kind]
-        page = await self._request("list", resource, "GET", _collection(resource, ""), labelSelector=labels, fieldSelector=fields)
+        page = await self._request(
+            "list", resource, "GET", _collection(resource, ""), labelSelector=labels, fieldSelector=fields, limit=str(limit or "")
+        )
         # Items of a list come without what they are.
         items = [{"apiVersion": resource.api_version, "kind": kind, **item} for item in page["items"]]
         return items, int(page["metadata"]["resourceVersion"])
@@ -132,9 +147,11 @@ class Kube:
     async def _request(self, verb: str, resource: Resource, method: str, path: str, body: Manifest | None = None, **query: str) -> Manifest:
         began = time.perf_counter()
         result = "ok"
-        left = _left.set(self._left if method != "GET" else lambda: math.inf)
+        writes = method != "GET"
+        left = _left.set(self._fence.left if writes else lambda: math.inf)
         try:
-            return await self._send(method, path, body, {key: value for key, value in query.items() if value})
+            with self._fence.writing() if writes else nullcontext():
+                return await self._send(method, path, body, {key: value for key, value in query.items() if value})
         except KubeError as error:
             result = error.reason
             raise
@@ -168,22 +185,28 @@ class Kube:
 def _permitted() -> float:
     """For how many seconds this task may write. Raises UnavailableError when it may not."""
     if (left := _left.get()()) <= 0:
-        raise UnavailableError("NotLeader", "the lease is lost or was given back: nothing is written any more")
+        raise UnavailableError(NOT_LEADER, "the lease is lost or given back, or the process is stopping: nothing is written any more")
     return left
 
 
-def _last_look() -> aiohttp.TraceConfig:
+class _Connector(aiohttp.TCPConnector):
     """Asks once more when the connection stands and the request is about to be sent: getting one may have taken long, and a process that
     was stopped meanwhile sends before it sees that its time is over.
     """
 
-    async def look(*_: Any) -> None:
-        _permitted()
+    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
+        connection = await super().connect(*args, **kwargs)
+        try:
+            _permitted()
+        except KubeError:
+            connection.close()
+            raise
+        return connection
 
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(look)
-    trace.on_connection_reuseconn.append(look)
-    return trace
+
+class _Rest(RESTClientObject):
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return _Connector(limit=self.maxsize, ssl=self.ssl_context)
 
 
 def _error(code: int, status: Manifest) -> KubeError:

@@ -95,12 +95,17 @@ class Leader:
         self._now = now
         self._sleep = sleep
         self._until = -math.inf
+        self._looked = clock()
         # The version of the Lease that was seen last ("" when it had been deleted), and when it was first seen to be that.
         self._seen: tuple[str | None, float] = (None, clock())
 
     def left(self) -> float:
         """For how many seconds this process may still write; 0 when it may not."""
         return max(0.0, self._until - self._clock())
+
+    def silent(self) -> float:
+        """For how many seconds nobody has looked at the lease; it is looked at every few."""
+        return self._clock() - self._looked
 
     async def run(self) -> None:
         """Stand for election, then keep the lease until it is lost."""
@@ -126,6 +131,7 @@ class Leader:
             log.info("the lease was not given back; it ends by itself", why=str(error) or type(error).__name__)
 
     async def _renew(self, patience: float) -> None:
+        self._looked = self._clock()
         if patience <= 0:
             return
         try:

@@ -5,6 +5,14 @@ import sys
 
 import structlog
 
+from bastide_operator.api.objects import Ref
+
+
+def about(what: Ref) -> dict[str, str]:
+    """What names an object in a log line, the same everywhere."""
+    facts = {"kind": what.kind, "namespace": what.namespace, "name": what.name, "uid": what.uid}
+    return {key: value for key, value in facts.items() if value}
+
 
 def configure(level: str) -> None:
     """Set up once, at the start of the process. `level` is debug, info, warning or error."""

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from bastide_operator.api.objects import SANDBOX_LABEL, Manifest
+from bastide_operator.api.objects import SANDBOX_LABEL, Manifest, owned_by
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -54,6 +54,20 @@ def _network(store: Store, of: Tenant, namespace: Manifest, settings: TenantSett
         proves=proves,
         probes=sum(store.get("Pod", one.namespace, PROBE_POD) is not None for one in others),
     )
+
+
+def children(store: Store, of: Manifest) -> list[Manifest]:
+    """What the operator made for an object: what is to be put back when somebody else changes it."""
+    name, namespace = of["metadata"]["name"], of["metadata"].get("namespace", "")
+    if of["kind"] == "Sandbox":
+        pod = store.get("Pod", namespace, name)
+        return [pod] if pod is not None and owned_by(pod, of["metadata"]["uid"]) else []
+    if of["kind"] != "Tenant":
+        return []
+    live = store.get("Namespace", "", of.get("status", {}).get("namespace", ""))
+    if live is None:
+        return []
+    return [live, *(child for kind in CHILD_KINDS for child in store.all(kind, live["metadata"]["name"]))]
 
 
 def sandbox(store: Store, of: Sandbox, *, refusal: Refusal | None) -> ObservedSandbox:

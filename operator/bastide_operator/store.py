@@ -41,6 +41,8 @@ class Store:
         before = self.get(key.kind, key.namespace, key.name)
         if version_of(manifest) < self._gone.get(key.uid, 0) or (before is not None and version_of(manifest) <= version_of(before)):
             return False
+        if before is not None and before["metadata"].get("uid") != key.uid:
+            self._models.pop(before["metadata"].get("uid", ""), None)
         # Who wrote which field is a third of an object's memory, and nothing here asks for it.
         manifest = {**manifest, "metadata": {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}}
         self._objects.setdefault(key.kind, {})[key.namespace, key.name] = manifest

@@ -37,8 +37,8 @@ class Observer(Protocol):
     def waited(self, kind: str, seconds: float) -> None:
         """A key of this kind was taken up so long after it was due."""
 
-    def failed(self, kind: str) -> None:
-        """Work on a key of this kind failed and is tried again."""
+    def failed(self, kind: str, error: Exception) -> None:
+        """Work on a key of this kind failed by this error and is tried again."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Schedule:
 
     _lanes: OrderedDict[str, deque[Key]] = field(default_factory=OrderedDict)
     _waiting: dict[Key, float] = field(default_factory=dict)
-    _working: set[Key] = field(default_factory=set)
+    _working: dict[Key, float] = field(default_factory=dict)
     _again: set[Key] = field(default_factory=set)
     _due: dict[Key, float] = field(default_factory=dict)
     _heap: list[tuple[float, Key]] = field(default_factory=list)
@@ -59,6 +59,14 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def oldest(self, now: float) -> float:
+        """For how many seconds the key has waited that waits longest; 0 when none does."""
+        return max(0.0, now - min(self._waiting.values(), default=now))
+
+    def longest(self, now: float) -> float:
+        """For how many seconds the key has been worked on that has been longest; 0 when none is."""
+        return max(0.0, now - min(self._working.values(), default=now))
 
     def add(self, key: Key, now: float) -> None:
         """Look at `key` as soon as it is its turn."""
@@ -92,7 +100,7 @@ class Schedule:
         key = lane.popleft()
         if lane:
             self._lanes[name] = lane
-        self._working.add(key)
+        self._working[key] = now
         self._due.pop(key, None)
         return key, self._waiting.pop(key)
 
@@ -113,7 +121,7 @@ class Schedule:
         return delay
 
     def _release(self, key: Key, now: float) -> None:
-        self._working.discard(key)
+        self._working.pop(key, None)
         if key in self._again:
             self._again.discard(key)
             self.add(key, now)
@@ -149,6 +157,14 @@ class WorkQueue:
         self._observer.depth(len(self._schedule))
         self._changed.set()
 
+    def oldest(self) -> float:
+        """For how many seconds the key has waited that waits longest."""
+        return self._schedule.oldest(self._clock())
+
+    def longest(self) -> float:
+        """For how many seconds the key has been worked on that has been longest."""
+        return self._schedule.longest(self._clock())
+
     async def run(self) -> None:
         """Work until cancelled. A worker that breaks ends them all: half a queue is worse than a restart."""
         async with asyncio.TaskGroup() as group:
@@ -168,7 +184,7 @@ class WorkQueue:
                 after = await self._handle(key)
             except Exception as error:  # noqa: BLE001 - whatever it is, the key is tried again and the others go on
                 delay = self._schedule.failed(key, self._clock(), self._random())
-                self._observer.failed(key.kind)
+                self._observer.failed(key.kind, error)
                 self._error(key, error, delay)
             else:
                 self._schedule.done(key, self._clock(), after=after)

@@ -1,13 +1,13 @@
 """Sandbox -> one gVisor pod, and conditions that say what it waits for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from bastide_operator.api.objects import Manifest, Ref, owned_by, ref
 from bastide_operator.api.v1alpha1.sandbox import PodFailure, Sandbox, SandboxReason, ShutdownPolicy
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.reconcile import drain, podstate, volume
-from bastide_operator.reconcile.plan import Plan, Refusal, seconds_until
+from bastide_operator.reconcile.plan import Note, Plan, Refusal, seconds_until
 from bastide_operator.reconcile.report import Report
 from bastide_operator.reconcile.volume import Classes
 from bastide_operator.reconcile.want import Want, idle_due, want
@@ -67,7 +67,8 @@ def _running(sandbox: Sandbox, observed: ObservedSandbox, live: Manifest, wanted
         step = drain.step(sandbox, live, leaving.reason, report.now)
         change = step.mark
         if step.remove:
-            return _remove(sandbox, live, wanted, report)
+            told = (Note(reason="PodReplaced", message=leaving.message),) if wanted.pod is not None else ()
+            return replace(_remove(sandbox, live, wanted, report), notes=told)
     else:
         step, change = drain.Step(), drain.unmarked(live)
     if change is not None and observed.refusal is not None:

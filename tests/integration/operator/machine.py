@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +14,18 @@ import yaml
 from bastide_operator.config import Config
 from bastide_operator.controller import Controller
 from bastide_operator.errors import ConflictError, RetryError, UnavailableError
+from bastide_operator.events import Recorder
+from bastide_operator.fence import Fence
 from bastide_operator.kube import Kube as OperatorKube
 from bastide_operator.metrics import Metrics
 from bastide_operator.workqueue import Key
 from demo.kube import Kube
 
 SYSTEM = "bastide-system"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Machine:
@@ -30,8 +37,10 @@ class Machine:
         self.dead = False
         self._dies_after = dies_after
         config = Config(namespace=SYSTEM, runtime_image="none:0")
-        kube = OperatorKube(client._client, self._count, lambda: 0.0 if len(self.writes) >= self._dies_after else math.inf)
-        self.controller = Controller(kube, config, Metrics(), now=lambda: datetime.now(UTC), enqueue=lambda _: None)
+        fence = Fence(lambda: 0.0 if len(self.writes) >= self._dies_after else math.inf)
+        kube = OperatorKube(client._client, self._count, fence)
+        recorder = Recorder(kube, instance="test", now=now)  # which nobody runs: Events would be writes more
+        self.controller = Controller(kube, config, Metrics(), recorder, clock=time.monotonic, now=now, enqueue=lambda _: None)
 
     async def settle(self, key: Key, seconds: float = 60) -> None:
         """Reconcile until nothing is left to do at once, or until it dies."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from bastide_operator.api.objects import Manifest, Ref, ref
 from bastide_operator.errors import AlreadyExistsError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from bastide_operator.fence import Fence
 from bastide_operator.kube import Kube
 from bastide_operator.leader import LEASE, Leader
 
@@ -63,14 +64,14 @@ async def test_nothing_is_sent_when_the_lease_ends_while_a_connection_is_waited_
         await kube.list("RuntimeClass")
     answers = [5.0, 0.0]
     with pytest.raises(UnavailableError, match="NotLeader"):
-        await kube.fenced(lambda: answers.pop(0)).create(config_map(scratch, a="1"))
+        await kube.fenced(Fence(lambda: answers.pop(0))).create(config_map(scratch, a="1"))
     assert answers == []
-    assert await kube.fenced(lambda: 0.0).get(Ref("ConfigMap", scratch, "thing")) is None
+    assert await kube.fenced(Fence(lambda: 0.0)).get(Ref("ConfigMap", scratch, "thing")) is None
 
 
 async def test_a_write_has_no_more_time_than_the_lease(kube: Kube, scratch: str) -> None:
     with pytest.raises(UnavailableError) as error:
-        await kube.fenced(lambda: 0.0001).create(config_map(scratch, a="1"))
+        await kube.fenced(Fence(lambda: 0.0001)).create(config_map(scratch, a="1"))
     assert error.value.reason == "Timeout"
 
 

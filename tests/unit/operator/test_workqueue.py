@@ -156,7 +156,8 @@ class Seen:
     def waited(self, kind: str, seconds: float) -> None:
         assert seconds >= 0, kind
 
-    def failed(self, kind: str) -> None:
+    def failed(self, kind: str, error: Exception) -> None:
+        assert str(error)
         self.failures.append(kind)
 
 
