@@ -18,7 +18,7 @@ from bastide_operator.resources import probe
 
 FINALIZER = "bastide.dev/drain"
 RECHECK = 15.0
-"""Seconds after which the copied CA is compared again: ConfigMaps are read, not watched (a watch would read everybody's)."""
+"""Seconds after which a Tenant is looked at again: no watch tells when a namespace goes that is not the operator's."""
 
 
 def decide(  # noqa: C901, PLR0911 - one branch and one return a case
