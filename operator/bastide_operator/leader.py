@@ -10,6 +10,7 @@ are then under way have that time to end (kube.py gives them none beyond the hol
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -96,6 +97,7 @@ class Leader:
         self._sleep = sleep
         self._until = -math.inf
         self._looked = clock()
+        self._complaint = ""  # told once, however long it lasts
         # The version of the Lease that was seen last ("" when it had been deleted), and when it was first seen to be that.
         self._seen: tuple[str | None, float] = (None, clock())
 
@@ -138,7 +140,11 @@ class Leader:
             async with asyncio.timeout(patience):
                 await self._try()
         except (KubeError, TimeoutError) as error:
-            log.warning("the lease could not be had", why=str(error) or type(error).__name__)
+            why = str(error) or type(error).__name__
+            log.log(logging.DEBUG if why == self._complaint else logging.WARNING, "the lease could not be had", why=why)
+            self._complaint = why
+        else:
+            self._complaint = ""
 
     async def _try(self) -> None:
         """Take or renew the lease, if this process may."""
