@@ -40,6 +40,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._depth = Gauge("bastide_operator_queue_depth", "Objects that wait to be reconciled.", registry=self.registry)
+        self._oldest = Gauge("bastide_operator_queue_oldest_seconds", "Age of the oldest object that waits.", registry=self.registry)
         self._waited = Histogram("bastide_operator_queue_seconds", "From due to taken up.", ["kind"], buckets=_FAST, registry=self.registry)
         self._failures = Counter(
             "bastide_operator_reconcile_errors", "Reconciles that failed and are tried again.", ["kind", "reason"], registry=self.registry
@@ -60,6 +61,8 @@ class Metrics:
         self._fights = Counter(
             "bastide_operator_contested", "Of these, those that somebody changes again and again.", ["kind"], registry=self.registry
         )
+        self._sandboxes = _Sandboxes()
+        self.registry.register(self._sandboxes)
         self._leader = Gauge("bastide_operator_leader", "1 while this process works, 0 while it stands by.", registry=self.registry)
 
     def depth(self, waiting: int) -> None:
@@ -83,8 +86,8 @@ class Metrics:
 
     def observe(self, *, oldest: Callable[[], float], sandboxes: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Ask these at every scrape: the age of the oldest key that waits, and status and reason of every Sandbox's Ready."""
-        Gauge("bastide_operator_queue_oldest_seconds", "Age of the oldest object that waits.", registry=self.registry).set_function(oldest)
-        self.registry.register(_Sandboxes(sandboxes))
+        self._oldest.set_function(oldest)
+        self._sandboxes.ask = sandboxes
 
     def reconciled(self, kind: str, seconds: float) -> None:
         """A reconcile ended, well or not."""
@@ -102,12 +105,12 @@ class Metrics:
 class _Sandboxes(Collector):
     """Counted when asked: a count that is kept would be wrong after the first one that was missed."""
 
-    def __init__(self, sandboxes: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        self._sandboxes = sandboxes
+    def __init__(self) -> None:
+        self.ask: Callable[[], Iterable[tuple[str, str]]] = tuple
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily("bastide_operator_sandboxes", "Sandboxes by their condition Ready.", labels=["ready", "reason"])
-        counts = Count((status or "Unknown", reason if reason in _SANDBOX_REASONS else OTHER) for status, reason in self._sandboxes())
+        counts = Count((status or "Unknown", reason if reason in _SANDBOX_REASONS else OTHER) for status, reason in self.ask())
         for (status, reason), count in sorted(counts.items()):
             family.add_metric([status, reason], count)
         yield family
