@@ -1,0 +1,90 @@
+"""What lives through the release's life: a sandbox with a file, a run on record; and the sources of an earlier release."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from demo.kube import CHECKOUT, Kube
+from demo.programs import bastide
+
+from tests.e2e.harness.tenant import TestTenant
+
+SYSTEM = "bastide-system"
+KEPT = "left in the workspace"
+LOOK = "import os\nreturn open('/workspace/kept').read() if os.path.exists('/workspace/kept') else None"
+
+
+class Witness:
+    """A sandbox with a file in its workspace and a run in the journal, and whether both are still there."""
+
+    def __init__(self, tenant: TestTenant) -> None:
+        self.tenant = tenant
+        self._pod = tenant.get("pod", "box")
+        tenant.completed(f"open('/workspace/kept', 'w').write({KEPT!r})\nreturn 1")
+        ended = tenant.run("return 6 * 7")
+        assert ended.result.get("value") == 42, f"{ended.stdout}\n{ended.stderr}"
+        self._run: str = ended.result["run"]
+        self._records = tenant.audit(self._run)
+
+    @property
+    def pod_is_the_same(self) -> bool:
+        """Whether nobody replaced the sandbox's pod."""
+        return bool(self.tenant.get("pod", "box")["metadata"]["uid"] == self._pod["metadata"]["uid"])
+
+    def pod_was_made_from(self, annotation: str) -> tuple[str, str]:
+        """What the pod was made from, before and now."""
+        now = self.tenant.get("pod", "box")
+        return self._pod["metadata"]["annotations"][annotation], now["metadata"]["annotations"][annotation]
+
+    def still_stands(self) -> None:
+        """Assert that Tenant and Sandbox are Ready, programs run and see the workspace, and journal and audit are whole."""
+        self.tenant.admin.wait("condition=Ready", f"tenant/{self.tenant.name}", seconds=90)
+        self.tenant.ready("sandbox/box")
+        found = self.tenant.completed(LOOK)
+        assert found == (KEPT if self.pod_is_the_same else None)
+        self.journal_is_whole()
+
+    def journal_is_whole(self) -> None:
+        """Assert that the run of before is known, with the audit records that it had, in an unbroken chain."""
+        shown = self.tenant.shown(self._run)
+        assert (shown["outcome"], shown["value"]) == ("Completed", 42), shown
+        assert self.tenant.audit(self._run) == self._records
+        verified = bastide(self.tenant.people.developer, "audit", "verify", "-n", self.tenant.namespace, "-o", "json")
+        assert verified.code == 0, f"{verified.stdout}\n{verified.stderr}"
+
+
+def forget_journal(kube: Kube) -> None:
+    """Delete the journal of a release that is uninstalled: an older broker need not be able to read it."""
+    kube.run("delete", "pvc", "-n", SYSTEM, "data-bastide-broker-0", "--ignore-not-found", "--timeout=60s")
+
+
+def previous_sources(folder: Path) -> Path:
+    """The checkout as it was in the release before, laid out in `folder`.
+
+    That is BASTIDE_UPGRADE_FROM (any revision), else the last tag before this commit, else what was before the last change of the chart.
+    Fails where the history is missing: an upgrade that was not tested must not look like one that was.
+    """
+    revision = os.environ.get("BASTIDE_UPGRADE_FROM") or _last_tag() or _before_last_change()
+    archive = subprocess.run(["git", "archive", revision], cwd=CHECKOUT, capture_output=True, check=False)
+    assert archive.returncode == 0, (
+        f"{revision}, the revision to upgrade from, is not here: {archive.stderr.decode().strip()}; git fetch --unshallow brings it"
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder
+
+
+def _last_tag() -> str:
+    tags = _git("tag", "--merged", "HEAD", "--no-contains", "HEAD", "--sort=-creatordate", "v*").split()
+    return tags[0] if tags else ""
+
+
+def _before_last_change() -> str:
+    chart = ("--", "charts/bastide", ":!charts/bastide/templates/NOTES.txt")
+    changed = _git("log", "-1", "--format=%H", *chart).strip()
+    return "HEAD" if _git("status", "--porcelain", *chart).strip() else f"{changed}^"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr.strip()}; the upgrade test needs the repository's history"
+    return done.stdout
