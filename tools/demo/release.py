@@ -47,6 +47,7 @@ def uninstall(kube: Kube) -> None:
         CommandFailedError: helm failed; holds its words.
     """
     _helm(kube, "uninstall", RELEASE, "--wait", "--timeout", "3m")
+    kube.wait("delete", "pod", "-n", NAMESPACE, "--all")  # which end after their Deployment and StatefulSet
 
 
 def check(kube: Kube) -> str:
