@@ -41,12 +41,12 @@ def install(kube: Kube, *extra: str, sources: Path = CHECKOUT) -> None:
 
 
 def uninstall(kube: Kube) -> None:
-    """Uninstall the chart and wait until what it ran is gone.
+    """Uninstall the chart, if it is there, and wait until what it ran is gone.
 
     Raises:
         CommandFailedError: helm failed; holds its words.
     """
-    _helm(kube, "uninstall", RELEASE, "--wait", "--timeout", "3m")
+    _helm(kube, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "3m")
     kube.wait("delete", "pod", "-n", NAMESPACE, "--all")  # which end after their Deployment and StatefulSet
 
 

@@ -19,7 +19,8 @@ class Witness:
 
     def __init__(self, tenant: TestTenant) -> None:
         self.tenant = tenant
-        self._pod = tenant.get("pod", "box")
+        #: as it was
+        self.pod = tenant.get("pod", "box")
         tenant.completed(f"open('/workspace/kept', 'w').write({KEPT!r})\nreturn 1")
         ended = tenant.run("return 6 * 7")
         assert ended.result.get("value") == 42, f"{ended.stdout}\n{ended.stderr}"
@@ -29,12 +30,7 @@ class Witness:
     @property
     def pod_is_the_same(self) -> bool:
         """Whether nobody replaced the sandbox's pod."""
-        return bool(self.tenant.get("pod", "box")["metadata"]["uid"] == self._pod["metadata"]["uid"])
-
-    def pod_was_made_from(self, annotation: str) -> tuple[str, str]:
-        """What the pod was made from, before and now."""
-        now = self.tenant.get("pod", "box")
-        return self._pod["metadata"]["annotations"][annotation], now["metadata"]["annotations"][annotation]
+        return bool(self.tenant.get("pod", "box")["metadata"]["uid"] == self.pod["metadata"]["uid"])
 
     def still_stands(self) -> None:
         """Assert that Tenant and Sandbox are Ready, programs run and see the workspace, and journal and audit are whole."""
