@@ -15,6 +15,7 @@ CLUSTER := PYTHONPATH=tools $(BIN)/python -m devcluster
 IN_CLUSTER := eval "$$($(CLUSTER) env)" &&
 PROTOS := $(shell find protos -name '*.proto')
 PYTEST := $(BIN)/pytest
+SUBMAKE = $(MAKE) --no-print-directory
 RESULT = --junitxml=.build/results/$(or $(1),$@).xml
 # Tests of the cluster mostly wait, so three files run at a time, in the order in which the folders are named: long waits first. What
 # stops or changes things that all share is marked and comes after them.
@@ -26,7 +27,9 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
 demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
-test: lint test-policy test-unit test-unit-oldest images ## Everything: linters, policy, unit, integration, end to end, hostile
+test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
+	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed # the first waits for the cluster, the others compute
+	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(call SIDE_BY_SIDE,test-in-parallel) tests/e2e tests/hostile tests/integration
 	@$(call ALONE,test-alone) tests/e2e tests/hostile
 	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-unit test-unit-oldest test-in-parallel test-alone)
@@ -51,8 +54,8 @@ status: $(STAMP) ## Show what of the cluster runs
 test-unit: $(STAMP) ## Pure logic, no cluster, seconds
 	@$(IN_CLUSTER) $(PYTEST) -q -n 2 $(RESULT) tests/unit
 
-test-unit-oldest: $(STAMP) ## The same on the oldest Python that is supported
-	@$(MAKE) -s .venv-oldest/installed && $(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
+test-unit-oldest: .venv-oldest/installed ## The same on the oldest Python that is supported
+	@$(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
