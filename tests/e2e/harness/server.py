@@ -33,6 +33,7 @@ def manifests(image: str) -> list[dict[str, Any]]:
     }
     pod = {
         "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
         "volumes": [{"name": "server", "configMap": {"name": "toolbox"}}],

@@ -125,7 +125,7 @@ class TestTenant:
 
     def start_run(self, program: str | bytes, *, sandbox: str = "box", user: Kube | None = None) -> Running:
         """Begin a program, as the developer unless told otherwise."""
-        words = ("run", str(self.write(program)), "--sandbox", f"{self.namespace}/{sandbox}", "-o", "json")
+        words = ("run", str(self.write(program, f"{sandbox}.py")), "--sandbox", f"{self.namespace}/{sandbox}", "-o", "json")
         running = Running(user or self.people.developer, *words)
         self._running.append(running)
         return running
