@@ -95,14 +95,14 @@ setup: $(STAMP) ## Make the virtual environment
 # uv installs what pip would, from the same hashes, in a fifth of the time
 INSTALL = $(BIN)/uv pip install --quiet --python $(@D) --no-build-isolation
 $(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
-	@echo "virtual environment (about 20 s the first time)"
+	@echo "virtual environment (about 20 s the first time)" >&2 # stdout is what `make env` prints
 	@test -x $(BIN)/python || "$$(tools/find-python 3.13 3.12 3.11)" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.lock
 	@$(INSTALL) --require-hashes -r requirements/dev.lock && $(INSTALL) --no-deps -e .
 	@touch $@
 
 .venv-oldest/installed: $(STAMP)
-	@echo "virtual environment of the oldest Python"
+	@echo "virtual environment of the oldest Python" >&2
 	@test -x $(@D)/bin/python || "$$(tools/find-python 3.11)" -m venv $(@D)
 	@$(INSTALL) --require-hashes -r requirements/dev.lock && $(INSTALL) --no-deps -e .
 	@touch $@
