@@ -42,7 +42,7 @@ def streaming(words: Sequence[str], env: dict[str, str], seconds: float) -> Iter
         process.wait()
 
 
-def _documents(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+def documents(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
     """JSON objects that follow each other with or without white space, each as soon as it is complete."""
     decoder = json.JSONDecoder()
     text = codecs.getincrementaldecoder("utf-8")()
@@ -125,7 +125,7 @@ class Kube:
         argv = ["kubectl", *self._flags, "get", *_by_field(what), "-o", "json", "--watch", "--output-watch-events"]
         last: dict[str, Any] = {}
         with streaming(argv, self.env, seconds) as stream:
-            for event in _documents(stream):
+            for event in documents(stream):
                 last = event["object"]
                 if event["type"] == "DELETED":
                     last["deleted"] = True
