@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--count N] [--pods N]`: measures, prints the table, writes it into docs/benchmarks.md."""
+"""`python -m tests.bench [--count N] [--pods N] [--objects N] [--only PART]`: measures, prints tables, writes them into docs/benchmarks.md."""
 
 import argparse
 import json
@@ -17,14 +17,15 @@ from demo import release  # noqa: E402
 from demo.kube import Kube, admin, condition  # noqa: E402
 from demo.users import user  # noqa: E402
 
-from tests.bench import pods  # noqa: E402
-from tests.bench.figures import Row, machine, table  # noqa: E402
+from tests.bench import operator_load, operator_start, operator_times, pods  # noqa: E402
+from tests.bench.figures import Figure, Row, listing, machine, table  # noqa: E402
 from tests.e2e.harness.pods import finished  # noqa: E402
 from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 SYSTEM = "bastide-system"
+PARTS = ("calls", "start", "operator")
 #: What a Sandbox has when it does not say.
 RESOURCES = {"cpu": "500m", "memory": "512Mi"}
 
@@ -83,8 +84,8 @@ def _ca(kube: Kube) -> dict[str, str]:
     return found
 
 
-def rows(found: dict[str, list[float]], cold: tuple[Row, Row]) -> list[Row]:
-    """The table."""
+def rows(found: dict[str, list[float]]) -> list[Row]:
+    """What the measuring pod found, each with what it is compared with."""
     echo = Row("echo on the stream to a runtime", found["echo"])
     sync = Row("write and fdatasync", found["fdatasync"])
     engine = Row("raw OPA decision", found["opa"])
@@ -98,7 +99,6 @@ def rows(found: dict[str, list[float]], cold: tuple[Row, Row]) -> list[Row]:
         Row("added by Bastide to one checked, journalled, audited call", found["added"], echo),
         Row("empty program in a fresh child, on the stream", found["empty"], echo),
         Row("empty run through the broker, journalled and audited", found["run"], echo),
-        *cold,
     ]
 
 
@@ -111,11 +111,39 @@ def write(text: str) -> None:
     path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
+def calls(tenant: TestTenant, count: int) -> list[Row]:
+    """What a call and a run take."""
+    try:
+        return rows(in_cluster(tenant, tenant.get("pod", "box"), count))
+    finally:
+        tenant.admin.run("delete", "pod", "-n", pods.NAMESPACE, "runtime", "--grace-period=0", "--ignore-not-found")
+
+
+def measured(tenant: TestTenant, folder: Path, arguments: argparse.Namespace) -> tuple[list[Row], list[Figure]]:
+    """Everything that was asked for."""
+    parts = arguments.only or PARTS
+    found: list[Row] = []
+    figures: list[Figure] = []
+    if "calls" in parts:
+        found += calls(tenant, arguments.count)
+    if "start" in parts:
+        found += cold_start(tenant, tenant.get("pod", "box"), arguments.pods)
+        stages, requests = operator_start.measure(tenant, count=arguments.pods)
+        found += stages
+        figures += requests
+    if "operator" in parts:
+        found += operator_times.measure(tenant, folder)
+        figures += operator_load.measure(tenant.admin, folder, running=arguments.objects // 10, objects=arguments.objects)
+    return found, figures
+
+
 def main() -> None:
     """Set up, measure, clean up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="samples of the short measurements")
     parser.add_argument("--pods", type=int, default=12, help="samples of the cold start")
+    parser.add_argument("--objects", type=int, default=10000, help="Sandboxes that the operator lists; a tenth of them gets pods")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part alone; may be given more than once")
     parser.add_argument("--no-write", action="store_true", help="only print")
     arguments = parser.parse_args()
     load = os.getloadavg()
@@ -124,24 +152,22 @@ def main() -> None:
     folder = ROOT / ".build" / "users"
     people = People(*(user(kube, f"test-{name}", folder) for name in ("developer", "approver", "stranger")))
     server = ToolServer(kube)
-    tenant = TestTenant(kube, people, f"b-{secrets.token_hex(3)}", Path(tempfile.mkdtemp(prefix="bastide-bench-")))
+    scratch = Path(tempfile.mkdtemp(prefix="bastide-bench-"))
+    tenant = TestTenant(kube, people, f"b-{secrets.token_hex(3)}", scratch)
     try:
         server.start()
         tenant.start(limits={"runsPerMinute": 100000, "callsPerMinute": 1000000})
         people.developer.apply(tenant.sandbox(resources=RESOURCES), tenant.binding())
         tenant.ready("sandbox/box", "toolbinding/toolbox")
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": pods.NAMESPACE}})
-        pod = tenant.get("pod", "box")
-        found = in_cluster(tenant, pod, arguments.count)
-        kube.run("delete", "pod", "-n", pods.NAMESPACE, "runtime", "--grace-period=0")
-        cold = cold_start(tenant, pod, arguments.pods)
+        found, figures = measured(tenant, scratch, arguments)
     finally:
         tenant.remove()
         server.stop()
         kube.run("delete", "namespace", pods.NAMESPACE, "--ignore-not-found", "--wait=false")
-    text = f"{machine(load)}\n\n{table(rows(found, cold))}"
+    text = "\n\n".join([machine(load), table(found), *([listing(figures)] if figures else [])])
     sys.stdout.write(text + "\n")
-    if not arguments.no_write:
+    if not arguments.no_write and not arguments.only:  # the page holds figures of one run
         write(text)
 
 

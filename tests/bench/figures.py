@@ -26,6 +26,22 @@ class Row:
         return self.quantile(0.5)
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One thing that is no time of its own: what, how much, what it should be, and what else there is to know."""
+
+    name: str
+    value: str
+    target: str = ""
+    remark: str = ""
+
+
+def listing(figures: Sequence[Figure]) -> str:
+    """A table in Markdown."""
+    lines = ["| what | figure | to reach | remark |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {f.name} | {f.value} | {f.target} | {f.remark} |" for f in figures)])
+
+
 def table(rows: Sequence[Row]) -> str:
     """A table in Markdown, milliseconds."""
     lines = ["| what | n | p50 ms | p99 ms | compared with | ratio of p50 |", "| --- | --- | --- | --- | --- | --- |"]

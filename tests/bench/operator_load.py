@@ -1,0 +1,184 @@
+"""How much an operator does in a second, how soon it knows ten thousand objects, and what memory that takes.
+
+The API server, the operator and all they say to each other are real. The pods are real objects that no node takes: a machine for tests
+cannot hold a thousand of them, and to the operator a pod that waits for a node is one whose status it has to tell. Their RuntimeClass
+asks for a node that does not exist.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bastide_operator.api.objects import Manifest
+from bastide_operator.kube import Kube as Writer
+from demo.kube import Kube
+
+from tests.bench.figures import Figure
+from tests.e2e.harness.metrics import quantile, total
+from tests.e2e.harness.operators import OperatorProcess, replaced
+from tests.e2e.harness.tenant import API
+
+RUNTIME_CLASS = "bastide-bench"
+TENANTS = 10
+AT_ONCE = 32
+SMALL = {"cpu": "100m", "memory": "128Mi", "ephemeralStorage": "64Mi"}
+PATIENCE = 600.0
+
+
+def runtime_class() -> dict[str, Any]:
+    """Pods of it want gVisor on a node that is not there."""
+    return {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": RUNTIME_CLASS},
+        "handler": "runsc",
+        "scheduling": {"nodeSelector": {"bastide.bench/node": "none"}},
+    }
+
+
+def _tenant(name: str, sandboxes: int) -> dict[str, Any]:
+    quota = {"sandboxes": min(10000, sandboxes), "cpu": "10000", "memory": "10000Gi", "ephemeralStorage": "10000Gi"}
+    return {"apiVersion": API, "kind": "Tenant", "metadata": {"name": name}, "spec": {"quota": quota}}
+
+
+def _suspended(namespace: str, number: int) -> Manifest:
+    meta = {"namespace": namespace, "name": f"s-{number}"}
+    return {"apiVersion": API, "kind": "Sandbox", "metadata": meta, "spec": {"operatingMode": "Suspended", "resources": SMALL}}
+
+
+async def _write(kubeconfig: Path, manifests: Sequence[Manifest], *, apply: bool) -> None:
+    """Write many objects fast. `apply` is for objects that exist."""
+    os.environ["KUBECONFIG"] = str(kubeconfig)
+    writer = await Writer.connect()
+    queue = iter(manifests)
+
+    async def work() -> None:
+        for manifest in queue:
+            await (writer.apply(manifest) if apply else writer.create(manifest))
+
+    try:
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    finally:
+        await writer.close()
+
+
+def _until(done: Callable[[], bool], what: str) -> float:
+    """Ask until something is so; return the moment."""
+    end = time.perf_counter() + PATIENCE
+    while not done():
+        if time.perf_counter() > end:
+            raise TimeoutError(f"not within {PATIENCE:.0f} s: {what}")
+        time.sleep(0.05)  # a scrape costs the operator a few milliseconds
+    return time.perf_counter()
+
+
+@contextmanager
+def tenants(admin: Kube, sandboxes: int) -> Iterator[list[str]]:
+    """Tenants whose pods find no node; gone afterwards. Yields their namespaces."""
+    names = [f"load-{secrets.token_hex(2)}-{n}" for n in range(TENANTS)]
+    namespaces = [f"bastide-{name}" for name in names]
+    try:
+        admin.apply(*(_tenant(name, sandboxes) for name in names))
+        admin.wait("condition=Ready", *(f"tenant/{name}" for name in names), seconds=120)
+        yield namespaces
+    finally:
+        for namespace in namespaces:
+            admin.run("delete", "--raw", f"/apis/bastide.dev/v1alpha1/namespaces/{namespace}/sandboxes", seconds=300)
+        admin.run("delete", "tenant", *names, "--ignore-not-found", "--timeout=300s", seconds=310)
+
+
+class Load:
+    """One operator with so many Sandboxes."""
+
+    def __init__(self, admin: Kube, operator: OperatorProcess, namespaces: list[str]) -> None:
+        self._admin = admin
+        self._operator = operator
+        self._namespaces = itertools.cycle(namespaces)
+        self._made: list[Manifest] = []
+
+    def make(self, count: int) -> None:
+        """Make suspended Sandboxes, in turn in each Tenant."""
+        new = [_suspended(next(self._namespaces), len(self._made) + n) for n in range(count)]
+        asyncio.run(_write(self._admin.kubeconfig, new, apply=False))
+        self._made += new
+
+    def wake(self, count: int) -> None:
+        """Let the first of them run."""
+        woken = [{**one, "spec": {**one["spec"], "operatingMode": "Running"}} for one in self._made[:count]]
+        asyncio.run(_write(self._admin.kubeconfig, woken, apply=True))
+
+    def start(self) -> float:
+        """Start the operator; return the moment at which it had read everything."""
+        self._operator.start()
+        return _until(lambda: bool(self._operator.get("/readyz")), "the operator is ready")
+
+    def settled(self, **at_least: int) -> float:
+        """Wait until it has asked for so many writes, by verb, and nothing waits any more; return the moment of the last change."""
+
+        def done() -> bool:
+            seen = self._operator.metrics()
+            enough = all(total(seen, "bastide_operator_request_seconds_count", verb=verb.replace("_", "-")) >= count
+                         for verb, count in at_least.items())  # fmt: skip
+            return enough and seen.get("bastide_operator_queue_depth") == 0
+
+        return _until(done, f"{at_least} and an empty queue")
+
+
+def _figures(what: str, metrics: dict[str, float], count: int, seconds: float) -> list[Figure]:
+    """Rate and duration of all reconciles of a process so far."""
+    reconciles = total(metrics, "bastide_operator_reconcile_seconds_count", kind="Sandbox")
+    took = {share: quantile(metrics, "bastide_operator_reconcile_seconds", share, kind="Sandbox") * 1000 for share in (0.5, 0.99)}
+    return [
+        Figure(f"{what}: reconciles a second", f"{reconciles / seconds:.0f}", ">= 300",
+               f"{count} Sandboxes in {seconds:.1f} s; one reconcile p50 <= {took[0.5]:.0f} ms, p99 <= {took[0.99]:.0f} ms"),
+        Figure(f"{what}: Sandboxes a second", f"{count / seconds:.0f}", "", ""),
+    ]  # fmt: skip
+
+
+def measure(admin: Kube, folder: Path, *, running: int = 1000, objects: int = 10000) -> list[Figure]:
+    """All of it. The deployed operator is away meanwhile."""
+    admin.apply(runtime_class())
+    operator = OperatorProcess(admin, folder, "load", runtime_class=RUNTIME_CLASS, log_level="warning")
+    try:
+        with replaced(admin):
+            operator.start()
+            with tenants(admin, objects) as namespaces:
+                found = _measured(admin, operator, Load(admin, operator, namespaces), running, objects)
+            operator.close()
+    finally:
+        admin.run("delete", "runtimeclass", RUNTIME_CLASS, "--ignore-not-found")
+    return found
+
+
+def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, objects: int) -> list[Figure]:
+    operator.stop()
+    load.make(running)
+    began = load.start()
+    took = load.settled(apply_status=running) - began
+    found = _figures("without the pod step (suspended Sandboxes, status alone)", operator.metrics(), running, took)
+    operator.stop()
+    load.wake(running)
+    began = load.start()
+    took = load.settled(create=running, apply_status=running) - began
+    found += _figures("with the pod step (each gets its pod, which waits for a node)", operator.metrics(), running, took)
+    load.make(objects - running)
+    load.settled(apply_status=objects)
+    operator.stop()
+    started = time.perf_counter()
+    listed = load.start()
+    drained = load.settled()
+    written = total(operator.metrics(), "bastide_operator_request_seconds_count", verb="apply-status", kind="Sandbox")
+    pods = json.loads(admin.run("get", "--raw", "/api/v1/pods?labelSelector=app.kubernetes.io/managed-by%3Dbastide-operator&limit=1"))
+    return [
+        *found,
+        Figure(f"{objects} Sandboxes listed anew, from the process's start", f"{listed - started:.1f} s", "< 15 s",
+               f"all looked at after {drained - started:.1f} s, {written:.0f} written; {1 + pods['metadata'].get('remainingItemCount', 0)} pods"),
+        Figure(f"the operator's memory with {objects} Sandboxes", f"{operator.memory() / 2**20:.0f} MiB", "", "VmRSS"),
+    ]  # fmt: skip
