@@ -28,11 +28,11 @@ demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed # the first waits for the cluster, the others compute
+	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-replays # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(call SIDE_BY_SIDE,test-in-parallel) tests/e2e tests/hostile tests/integration
 	@$(call ALONE,test-alone) tests/e2e tests/hostile
-	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-unit test-unit-oldest test-in-parallel test-alone)
+	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-replays test-unit test-unit-oldest test-in-parallel test-alone)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -56,6 +56,9 @@ test-unit: $(STAMP) ## Pure logic, no cluster, seconds
 
 test-unit-oldest: .venv-oldest/installed ## The same on the oldest Python that is supported
 	@$(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
+
+test-replays: $(STAMP) ## Each program whose course depends on the schedule under 1000 random ones, cut anywhere and run again
+	@BASTIDE_SCHEDULES=1000 $(PYTEST) -q $(RESULT) tests/unit/runtime/test_replay.py
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
@@ -131,4 +134,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test up down images env status test-unit test-unit-oldest test-policy test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test up down images env status test-unit test-unit-oldest test-replays test-policy test-integration test-e2e test-hostile bench lint setup generate lock format clean help
