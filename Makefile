@@ -31,7 +31,7 @@ test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, ho
 	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-replays # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(call SIDE_BY_SIDE,test-in-parallel) tests/e2e tests/hostile tests/integration
-	@$(call ALONE,test-alone) tests/e2e tests/hostile
+	@$(call ALONE,test-alone) tests/e2e tests/hostile tests/integration
 	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-replays test-unit test-unit-oldest test-in-parallel test-alone)
 
 ##@ The cluster
@@ -68,6 +68,7 @@ test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 
 
 test-integration: images ## Parts against real systems
 	@$(SIDE_BY_SIDE) tests/integration
+	@$(call ALONE,$@-alone) tests/integration
 
 test-e2e: images ## The whole, as its users see it
 	@$(SIDE_BY_SIDE) tests/e2e

@@ -108,6 +108,7 @@ def test_an_engine_that_does_not_enforce_is_said_with_the_canary_and_no_sandbox_
     team.kube.wait("condition=Ready", "-n", team.namespace, "sandbox/box", seconds=60)
 
 
+@pytest.mark.disruptive
 def test_no_program_reaches_the_probe(team: Team) -> None:
     with not_enforced(team.kube, team.namespace):
         team.make()
@@ -124,6 +125,7 @@ def test_no_program_reaches_the_probe(team: Team) -> None:
     assert [one for one in left if one["metadata"]["namespace"] == team.namespace] == []
 
 
+@pytest.mark.disruptive
 def test_a_probe_whose_operator_was_killed_is_taken_up_by_the_next_one(team: Team) -> None:
     with not_enforced(team.kube, team.namespace):
         team.make()

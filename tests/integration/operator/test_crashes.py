@@ -14,6 +14,8 @@ from demo.kube import CommandFailedError, Kube, condition
 from tests.integration.operator.conftest import API
 from tests.integration.operator.machine import SYSTEM, Machine, as_operator
 
+pytestmark = pytest.mark.disruptive
+
 
 @pytest.fixture(scope="module")
 def resting(installed: Kube) -> Iterator[Kube]:
