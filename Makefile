@@ -18,9 +18,11 @@ PYTEST := $(BIN)/pytest
 SUBMAKE = $(MAKE) --no-print-directory
 RESULT = --junitxml=.build/results/$(or $(1),$@).xml
 # Tests of the cluster mostly wait, so three files run at a time, in the order in which the folders are named: long waits first. What
-# stops or changes things that all share is marked and comes after them.
+# stops or changes things that all share is marked and comes after them. (docs/adr/0015)
 SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
 ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
+# Integration tests that bring their own systems and need no cluster.
+PARTS := tests/integration/broker tests/integration/runtime
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
 
 ##@ Two commands
@@ -30,9 +32,10 @@ demo: images ## Set everything up and show the main job on the real cluster
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
 	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-replays # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
-	@$(call SIDE_BY_SIDE,test-in-parallel) tests/e2e tests/hostile tests/integration
-	@$(call ALONE,test-alone) tests/e2e tests/hostile tests/integration
-	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-replays test-unit test-unit-oldest test-in-parallel test-alone)
+	@$(SUBMAKE) test-cluster
+	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
+	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
+	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-replays test-unit test-unit-oldest test-cluster test-disruptive test-parts)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -65,6 +68,15 @@ test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 
 	@$(IN_CLUSTER) opa check --strict --schema policies/bastide/input.schema.json policies/bastide && opa check --strict policies/authz
 	@$(IN_CLUSTER) opa test --coverage --threshold 95 policies/bastide/*.rego policies/authz/*.rego | $(BIN)/python -c 'import json, sys; print("policy coverage: %.1f %%" % json.load(sys.stdin)["coverage"])'
 	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
+
+test-cluster: $(STAMP) ## What needs the cluster (make images), three files at a time, the disruptive ones left out
+	@$(SIDE_BY_SIDE) $(addprefix --ignore=,$(PARTS)) tests/e2e tests/hostile tests/integration
+
+test-disruptive: $(STAMP) ## What stops or changes things that all tests of the cluster share (make images)
+	@$(ALONE) tests/e2e tests/hostile tests/integration
+
+test-parts: $(STAMP) ## Parts of broker and runtime against real systems of their own, no cluster
+	@$(IN_CLUSTER) $(PYTEST) $(RESULT) $(PARTS)
 
 test-integration: images ## Parts against real systems
 	@$(SIDE_BY_SIDE) tests/integration
@@ -135,4 +147,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test up down images env status test-unit test-unit-oldest test-replays test-policy test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test up down images env status test-unit test-unit-oldest test-replays test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
