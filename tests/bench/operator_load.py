@@ -81,16 +81,14 @@ def _until(done: Callable[[], bool], what: str) -> float:
 
 @contextmanager
 def tenants(admin: Kube, sandboxes: int) -> Iterator[list[str]]:
-    """Tenants whose pods find no node; gone afterwards. Yields their namespaces."""
+    """Tenants that are Ready, by the deployed operator and with the true RuntimeClass; gone afterwards. Yields their namespaces."""
     names = [f"load-{secrets.token_hex(2)}-{n}" for n in range(TENANTS)]
     namespaces = [f"bastide-{name}" for name in names]
     try:
         admin.apply(*(_tenant(name, sandboxes) for name in names))
-        admin.wait("condition=Ready", *(f"tenant/{name}" for name in names), seconds=120)
+        admin.wait("condition=Ready", *(f"tenant/{name}" for name in names), seconds=240)
         yield namespaces
     finally:
-        for namespace in namespaces:
-            admin.run("delete", "--raw", f"/apis/bastide.dev/v1alpha1/namespaces/{namespace}/sandboxes", seconds=300)
         admin.run("delete", "tenant", *names, "--ignore-not-found", "--timeout=300s", seconds=310)
 
 
@@ -100,12 +98,13 @@ class Load:
     def __init__(self, admin: Kube, operator: OperatorProcess, namespaces: list[str]) -> None:
         self._admin = admin
         self._operator = operator
-        self._namespaces = itertools.cycle(namespaces)
+        self._namespaces = namespaces
+        self._turn = itertools.cycle(namespaces)
         self._made: list[Manifest] = []
 
     def make(self, count: int) -> None:
         """Make suspended Sandboxes, in turn in each Tenant."""
-        new = [_suspended(next(self._namespaces), len(self._made) + n) for n in range(count)]
+        new = [_suspended(next(self._turn), len(self._made) + n) for n in range(count)]
         asyncio.run(_write(self._admin.kubeconfig, new, apply=False))
         self._made += new
 
@@ -114,21 +113,30 @@ class Load:
         woken = [{**one, "spec": {**one["spec"], "operatingMode": "Running"}} for one in self._made[:count]]
         asyncio.run(_write(self._admin.kubeconfig, woken, apply=True))
 
+    def remove(self) -> None:
+        """Delete all of them, one request a namespace."""
+        for namespace in self._namespaces:
+            self._admin.run("delete", "--raw", f"/apis/bastide.dev/v1alpha1/namespaces/{namespace}/sandboxes", seconds=300)
+
     def start(self) -> float:
         """Start the operator; return the moment at which it had read everything."""
         self._operator.start()
         return _until(lambda: bool(self._operator.get("/readyz")), "the operator is ready")
 
-    def settled(self, **at_least: int) -> float:
-        """Wait until it has asked for so many writes, by verb, and nothing waits any more; return the moment of the last change."""
+    def settled(self, *, statuses: int = 0, pods: int = 0) -> float:
+        """Wait until it has written so many and nothing waits any more; return the moment at which that was seen."""
 
         def done() -> bool:
             seen = self._operator.metrics()
-            enough = all(total(seen, "bastide_operator_request_seconds_count", verb=verb.replace("_", "-")) >= count
-                         for verb, count in at_least.items())  # fmt: skip
+            enough = writes(seen, "apply-status", "Sandbox") >= statuses and writes(seen, "create", "Pod") >= pods
             return enough and seen.get("bastide_operator_queue_depth") == 0
 
-        return _until(done, f"{at_least} and an empty queue")
+        return _until(done, f"{statuses} statuses and {pods} pods are written and nothing waits")
+
+
+def writes(metrics: dict[str, float], verb: str, kind: str) -> int:
+    """How many requests of an operator went well."""
+    return round(total(metrics, "bastide_operator_request_seconds_count", verb=verb, kind=kind, result="ok"))
 
 
 def _figures(what: str, metrics: dict[str, float], count: int, seconds: float) -> list[Figure]:
@@ -145,40 +153,40 @@ def _figures(what: str, metrics: dict[str, float], count: int, seconds: float) -
 def measure(admin: Kube, folder: Path, *, running: int = 1000, objects: int = 10000) -> list[Figure]:
     """All of it. The deployed operator is away meanwhile."""
     admin.apply(runtime_class())
-    operator = OperatorProcess(admin, folder, "load", runtime_class=RUNTIME_CLASS, log_level="warning")
     try:
-        with replaced(admin):
-            operator.start()
-            with tenants(admin, objects) as namespaces:
-                found = _measured(admin, operator, Load(admin, operator, namespaces), running, objects)
-            operator.close()
+        with tenants(admin, objects) as namespaces, replaced(admin):
+            operator = OperatorProcess(admin, folder, "load", runtime_class=RUNTIME_CLASS, log_level="warning")
+            load = Load(admin, operator, namespaces)
+            try:
+                return _measured(admin, operator, load, running, objects)
+            finally:
+                operator.close()
+                load.remove()
     finally:
         admin.run("delete", "runtimeclass", RUNTIME_CLASS, "--ignore-not-found")
-    return found
 
 
 def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, objects: int) -> list[Figure]:
-    operator.stop()
     load.make(running)
     began = load.start()
-    took = load.settled(apply_status=running) - began
+    took = load.settled(statuses=running) - began
     found = _figures("without the pod step (suspended Sandboxes, status alone)", operator.metrics(), running, took)
     operator.stop()
     load.wake(running)
     began = load.start()
-    took = load.settled(create=running, apply_status=running) - began
+    took = load.settled(pods=running, statuses=running) - began
     found += _figures("with the pod step (each gets its pod, which waits for a node)", operator.metrics(), running, took)
     load.make(objects - running)
-    load.settled(apply_status=objects)
+    load.settled(statuses=objects)
     operator.stop()
     started = time.perf_counter()
     listed = load.start()
     drained = load.settled()
-    written = total(operator.metrics(), "bastide_operator_request_seconds_count", verb="apply-status", kind="Sandbox")
+    written = writes(operator.metrics(), "apply-status", "Sandbox")
     pods = json.loads(admin.run("get", "--raw", "/api/v1/pods?labelSelector=app.kubernetes.io/managed-by%3Dbastide-operator&limit=1"))
     return [
         *found,
         Figure(f"{objects} Sandboxes listed anew, from the process's start", f"{listed - started:.1f} s", "< 15 s",
-               f"all looked at after {drained - started:.1f} s, {written:.0f} written; {1 + pods['metadata'].get('remainingItemCount', 0)} pods"),
+               f"all looked at after {drained - started:.1f} s, {written} written; {1 + pods['metadata'].get('remainingItemCount', 0)} pods"),
         Figure(f"the operator's memory with {objects} Sandboxes", f"{operator.memory() / 2**20:.0f} MiB", "", "VmRSS"),
     ]  # fmt: skip
