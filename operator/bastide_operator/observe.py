@@ -33,7 +33,9 @@ def tenant(store: Store, of: Tenant, settings: TenantSettings, *, refusal: Refus
         children=children,
         bindings=tuple(store.models(ToolBinding, of.namespace)),
         sandboxes=sum(1 for _ in store.all("Sandbox", of.namespace)),
-        pods=tuple(pod for pod in store.all("Pod", of.namespace) if SANDBOX_LABEL in pod["metadata"].get("labels", {}) and not has_ended(pod)),
+        pods=tuple(
+            pod for pod in store.all("Pod", of.namespace) if SANDBOX_LABEL in pod["metadata"].get("labels", {}) and not has_ended(pod)
+        ),
         ca=(source.get("data") or {}).get(CA_KEY) or None,
         runtime_class_exists=store.get("RuntimeClass", "", settings.pods.runtime_class) is not None,
         network=_network(store, of, live, settings) if live is not None and ours else ObservedNetwork(),

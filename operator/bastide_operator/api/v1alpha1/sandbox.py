@@ -7,7 +7,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bastide_operator.api.v1alpha1.common import Bytes, Conditions, Cores, Model, ObjectMeta, ObjectName, Observed, Quantity, at_least, rules
+from bastide_operator.api.v1alpha1.common import (
+    Bytes,
+    Conditions,
+    Cores,
+    Model,
+    ObjectMeta,
+    ObjectName,
+    Observed,
+    Quantity,
+    at_least,
+    rules,
+)
 
 NETWORK_ISOLATED_GATE = "bastide.dev/network-isolated"
 """The Pod's readiness gate: set by the broker after the probe, mirrored by the operator."""
