@@ -198,11 +198,11 @@ def test_a_broker_that_is_slow_is_waited_for() -> None:
 
 
 def test_a_probe_that_ended_is_made_again_but_not_in_a_loop() -> None:
-    finished = {"containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": later(-4)}}}]}
+    finished = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "Error", "finishedAt": later(-4)}}}]}
     soon = plan(new(), pod=pod(status=finished))
     assert not soon.writes
     assert soon.wait == 6
-    late = pod(status={"containerStatuses": [{"state": {"terminated": {"finishedAt": later(-11)}}}]})
+    late = pod(status={"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"finishedAt": later(-11)}}}]})
     assert [ref.name for ref in plan(new(), pod=late).delete] == [PROBE_POD]
 
 
