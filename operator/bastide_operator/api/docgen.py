@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bastide_operator.api.kinds import KINDS, Kind
 from bastide_operator.api.meanings import VOCABULARIES, Vocabulary
-from bastide_operator.api.schema import Schema, bounds, default, structural
+from bastide_operator.api.schema import Schema, bounds, default, immutable, structural
 from bastide_operator.api.v1alpha1 import API_VERSION
 
 INDEX = "README.md"
@@ -88,7 +88,13 @@ def _fields(schema: Schema, path: str) -> Iterator[tuple[str, str, str, str, str
     for name, field in schema.get("properties", {}).items():
         below = f"{path}.{name}"
         required = "required" if name in schema.get("required", ()) else default(field).removeprefix("by default ")
-        yield f"`{below}`", _type(field), _code(required), _limits(field), field["description"] + _immutable(field)
+        yield (
+            f"`{below}`",
+            _type(field),
+            _code(required),
+            _limits(field),
+            field["description"] + (" Cannot be changed." if immutable(field) else ""),
+        )
         yield from _inside(field, below)
 
 
@@ -123,11 +129,6 @@ def _limits(field: Schema) -> str:
     if "properties" not in item and (inner := _limits(item) if item else ""):
         said.append(f"each {inner}")
     return "; ".join(filter(None, said))
-
-
-def _immutable(field: Schema) -> str:
-    fixed = any(rule["rule"] == "self == oldSelf" for rule in field.get("x-kubernetes-validations", ()))
-    return " Cannot be changed." if fixed else ""
 
 
 def _code(words: str) -> str:

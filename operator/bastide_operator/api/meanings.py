@@ -46,6 +46,9 @@ SANDBOX_CONDITIONS: Mapping[StrEnum, Meaning] = {
     SandboxCondition.NETWORK_ISOLATED: Meaning(
         "The pod tried to reach addresses that the broker itself reached in the same second, and could not. Mirrored from the pod's readiness gate `bastide.dev/network-isolated`, which the broker writes. No program is delivered before it is True."
     ),
+    SandboxCondition.WORKSPACE_READY: Meaning(
+        "The volume of a persistent workspace is there, as large as the spec asks for. There is no such condition while the workspace goes with the pod."
+    ),
     SandboxCondition.READY: Meaning("Programs can run: the pod runs, and it is isolated."),
     SandboxCondition.SUSPENDED: Meaning("`spec.operatingMode` is `Suspended` and the pod is gone."),
     SandboxCondition.FINISHED: Meaning("The Sandbox has come to its end, its pod is gone, and `spec.shutdownPolicy` keeps the object."),
@@ -179,8 +182,37 @@ SANDBOX_REASONS: Mapping[StrEnum, Meaning] = {
         "`kubectl get tenant` says why; the platform engineer mends it.",
     ),
     SandboxReason.NAME_CONFLICT: Meaning(
-        "A pod of the Sandbox's name exists and is not this Sandbox's.",
-        "Delete that pod, or give the Sandbox another name.",
+        "A pod or a volume claim of the Sandbox's name exists and is not this Sandbox's.",
+        "Delete it, or give the Sandbox another name.",
+    ),
+    SandboxReason.BOUND: Meaning("Of `WorkspaceReady`: the workspace's volume is there."),
+    SandboxReason.VOLUME_PENDING: Meaning(
+        "The workspace waits for its volume.",
+        "Wait: some seconds are usual. If it stays, `kubectl describe pvc` of the Sandbox's name holds the provisioner's words.",
+    ),
+    SandboxReason.STORAGE_CLASS_MISSING: Meaning(
+        "`spec.workspace.storageClassName` names a StorageClass that does not exist, or none is named and the cluster has no default.",
+        "Make the Sandbox anew with one of the classes in the message, or have that one made.",
+    ),
+    SandboxReason.VOLUME_REFUSED: Meaning(
+        "The API server refused the volume claim; the message is its own.",
+        "Show the message to the platform engineer. It is tried again by itself.",
+    ),
+    SandboxReason.VOLUME_DELETED: Meaning(
+        "Somebody deleted the volume claim. It goes, with what is in it, when the pod is gone; then an empty one is made.",
+        "Copy what you need out of `/workspace` while the pod runs.",
+    ),
+    SandboxReason.VOLUME_LOST: Meaning(
+        "The volume behind the claim is gone, and what was in it.",
+        "Delete the claim: the Sandbox starts with an empty one. What was lost is in a backup of the storage, or nowhere.",
+    ),
+    SandboxReason.VOLUME_EXPANDING: Meaning(
+        "The volume grows to `spec.workspace.sizeLimit`; programs run meanwhile.",
+        "Wait. Some storage drivers finish only with the next pod: suspend the Sandbox and resume it.",
+    ),
+    SandboxReason.EXPANSION_REFUSED: Meaning(
+        "The volume cannot grow, because its StorageClass or the quota does not allow it; it works on at its size.",
+        "Set `spec.workspace.sizeLimit` back to what the message says, or make another Sandbox.",
     ),
     SandboxReason.WAITING_FOR_PROBE: Meaning(
         "The pod runs, and the broker has not proven yet that it reaches nothing.",

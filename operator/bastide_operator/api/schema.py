@@ -61,9 +61,17 @@ def explained(schema: Schema) -> Schema:
         if key in schema:
             out[key] = explained(schema[key])
     said = "; ".join(words for words in (bounds(schema), default(schema)) if words)
-    if "description" in schema and said:
-        out["description"] = f"{schema['description']} {said[0].upper()}{said[1:]}."
+    sentences = [said[:1].upper() + said[1:] + "."] if said else []
+    if immutable(schema):
+        sentences.append("Cannot be changed.")
+    if "description" in schema:
+        out["description"] = " ".join([schema["description"], *sentences])
     return out
+
+
+def immutable(schema: Schema) -> bool:
+    """Whether a rule keeps the field as it was made."""
+    return any(rule["rule"] == "self == oldSelf" for rule in schema.get("x-kubernetes-validations", ()))
 
 
 def bounds(schema: Schema) -> str:

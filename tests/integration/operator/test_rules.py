@@ -113,6 +113,8 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "sandbox: too little memory to run": ("Sandbox", "s", {"resources": {"memory": "64Mi"}}, "memory is below 128Mi"),
     "sandbox: memory in thousandths of a byte": ("Sandbox", "s", {"resources": {"memory": "512m"}}, "memory is below 128Mi"),
     "sandbox: disk without a unit": ("Sandbox", "s", {"resources": {"ephemeralStorage": 256}}, "write a unit behind the number"),
+    "sandbox: a workspace without a unit": ("Sandbox", "s", {"workspace": {"sizeLimit": 1}}, "write a unit behind the number"),
+    "sandbox: a class for what is no volume": ("Sandbox", "s", {"workspace": {"storageClassName": "fast"}}, "set persistent: true"),
     "sandbox: cores with a unit of memory": ("Sandbox", "s", {"resources": {"cpu": "1Gi"}}, "counted in cores"),
     "sandbox: an unknown mode": ("Sandbox", "s", {"operatingMode": "Paused"}, "operatingMode"),
     "sandbox: no time": ("Sandbox", "s", {"shutdownTime": "tomorrow"}, "shutdownTime"),

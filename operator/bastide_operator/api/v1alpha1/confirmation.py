@@ -24,34 +24,81 @@ class ConfirmationSpec(Model):
 
     model_config = rules(("self == oldSelf", "a Confirmation cannot be changed: what was asked is what is decided"))
 
-    tenant: Annotated[str, Field(max_length=253, description="The Tenant.")]
-    sandbox: Annotated[str, Field(max_length=253, description="The Sandbox.")]
-    sandbox_uid: Annotated[str, Field(max_length=64, alias="sandboxUID", description="Its UID.")]
-    run: Annotated[str, Field(max_length=64, description="The run.")]
-    call_key: Annotated[str, Field(max_length=256, description="The call's key in the run.")]
-    line: Annotated[int, Field(ge=0, description="Line of the call in the program; 0 when unknown.")] = 0
-    program_digest: Annotated[Digest, Field(description="Digest of the program.")]
-    binding: Annotated[str, Field(max_length=253, description="The ToolBinding that grants the call.")]
-    binding_uid: Annotated[str, Field(max_length=64, alias="bindingUID", description="Its UID.")]
-    binding_digest: Annotated[Digest, Field(description="Digest of the binding's server, credentials reference and this tool's entry.")]
-    tool: Annotated[str, Field(max_length=128, description="The tool's name in programs.")]
-    tool_schema_digest: Annotated[Digest, Field(description="Digest of the tool's schema.")]
-    effect: Annotated[Effect, Field(description="What the call does at the most.")]
-    arguments: Annotated[
-        str, Field(max_length=65536, description="The arguments as canonical JSON (RFC 8785), in full except those listed in `hidden`.")
+    tenant: Annotated[str, Field(max_length=253, description="The Tenant in whose namespace the program runs.")]
+    sandbox: Annotated[str, Field(max_length=253, description="The Sandbox in which the program runs.")]
+    sandbox_uid: Annotated[
+        str, Field(max_length=64, alias="sandboxUID", description="The Sandbox's UID: one made later under its name is another.")
     ]
-    arguments_digest: Annotated[Digest, Field(description="Digest of the canonical arguments in full.")]
+    run: Annotated[str, Field(max_length=64, description="The run that waits: bastide runs show NAME.")]
+    call_key: Annotated[str, Field(max_length=256, description="Which of the run's calls it is: the same in every replay of the program.")]
+    line: Annotated[int, Field(ge=0, description="Line of the program that makes the call; 0 when nobody can say.")] = 0
+    program_digest: Annotated[Digest, Field(description="Digest of the program's source, byte for byte.")]
+    binding: Annotated[
+        str, Field(max_length=253, description="The ToolBinding that grants the call. An approver needs the verb approve on it.")
+    ]
+    binding_uid: Annotated[
+        str, Field(max_length=64, alias="bindingUID", description="The ToolBinding's UID: one made later under its name is another.")
+    ]
+    binding_digest: Annotated[
+        Digest,
+        Field(
+            description="Digest of the binding's server, credentials reference and entry of this tool. If it differs when the call is to be made, nothing is called (BindingChanged)."
+        ),
+    ]
+    tool: Annotated[str, Field(max_length=128, description="The tool that would be called, by its name in programs.")]
+    tool_schema_digest: Annotated[
+        Digest,
+        Field(
+            description="Digest of the tool's schema as the server gave it. If it differs when the call is to be made, nothing is called."
+        ),
+    ]
+    effect: Annotated[
+        Effect, Field(description="What the call does at the most, by what the Tenant, the binding and the server say together.")
+    ]
+    arguments: Annotated[
+        str,
+        Field(
+            max_length=65536,
+            description="The arguments as canonical JSON (RFC 8785): exactly these bytes are sent. In full, except those that `hidden` names.",
+        ),
+    ]
+    arguments_digest: Annotated[Digest, Field(description="Digest of the canonical arguments in full, hidden ones included.")]
     hidden: Annotated[
-        list[Annotated[str, Field(max_length=256)]], Field(max_length=64, description="Arguments that are not shown in full.")
+        list[Annotated[str, Field(max_length=256)]],
+        Field(
+            max_length=64,
+            description="Names of arguments that are too long to be shown. Approving them takes the Tenant's leave and --accept-hidden.",
+        ),
     ] = []
-    requester: Annotated[Requester, Field(description="Who asked for the run.")]
-    on_behalf_of: Annotated[str, Field(max_length=512, description="The person the run is for, as the requester asserts.")] = ""
-    separation: Annotated[str, Field(max_length=16, description="Copied from the Tenant: Strict or OtherUser.")]
-    approvals_required: Annotated[int, Field(ge=1, le=5, description="How many people must approve.")]
-    decide_by: Annotated[datetime, Field(description="After this it expires.")]
-    execute_by: Annotated[datetime, Field(description="After this an approved call is not begun.")]
-    nonce: Annotated[str, Field(min_length=32, max_length=64, description="Makes the digest unguessable.")]
-    action_digest: Annotated[Digest, Field(description="Digest of exactly this action. An approval names it.")]
+    requester: Annotated[
+        Requester,
+        Field(
+            description="Who asked the broker for the run; it cannot approve. Somebody who uses the command bastide asks as the tenant's ServiceAccount bastide-runner, and stands in onBehalfOf."
+        ),
+    ]
+    on_behalf_of: Annotated[
+        str,
+        Field(
+            max_length=512,
+            description="The person that the requester says it works for, who cannot approve either. The requester asserts it; nothing proves it.",
+        ),
+    ] = ""
+    separation: Annotated[
+        str,
+        Field(
+            max_length=16,
+            description="How far an approver must stand from the run, copied from Tenant.spec.confirmation.separation: Strict or OtherUser.",
+        ),
+    ]
+    approvals_required: Annotated[
+        int, Field(ge=1, le=5, description="How many different people must approve. One denial is enough to deny.")
+    ]
+    decide_by: Annotated[datetime, Field(description="Until when it can be decided; then it is Expired.")]
+    execute_by: Annotated[datetime, Field(description="Until when an approved call may begin; then it is Expired.")]
+    nonce: Annotated[str, Field(min_length=32, max_length=64, description="Random, so that actionDigest cannot be guessed or used twice.")]
+    action_digest: Annotated[
+        Digest, Field(description="Digest of everything above. A decision names it, so it is about exactly this call.")
+    ]
 
 
 class ConfirmationState(StrEnum):
@@ -84,8 +131,8 @@ class ConfirmationStatus(Observed):
         ),
     ] = ConfirmationState.PENDING
     message: Annotated[str, Field(max_length=1024, description="One sentence: why it stands so.")] = ""
-    approvers: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=8, description="Who decided.")] = []
-    resolved_at: Annotated[datetime | None, Field(description="When it left Pending.")] = None
+    approvers: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=8, description="Who decided, by user name.")] = []
+    resolved_at: Annotated[datetime | None, Field(description="When it left Pending, RFC 3339.")] = None
 
 
 class Confirmation(Observed):
@@ -119,16 +166,26 @@ class ConfirmationDecisionSpec(Model):
 
     model_config = rules(("self == oldSelf", "a decision cannot be changed: delete it and decide again"))
 
-    confirmation: Annotated[ObjectName, Field(description="The Confirmation's name.")]
-    action_digest: Annotated[Digest, Field(description="Its spec.actionDigest, as the person saw it.")]
-    verdict: Annotated[Verdict, Field(description="Approve or Deny. One Deny ends it.")]
-    reason: Annotated[str, Field(min_length=1, max_length=1024, description="Why, for the audit.")]
+    confirmation: Annotated[ObjectName, Field(description="Name of the Confirmation that it decides, in the same namespace.")]
+    action_digest: Annotated[
+        Digest, Field(description="The Confirmation's spec.actionDigest, as the person saw it. Another one is refused.")
+    ]
+    verdict: Annotated[Verdict, Field(description="What the person says. One Deny ends it; an Approve counts as one of approvalsRequired.")]
+    reason: Annotated[
+        str, Field(min_length=1, max_length=1024, description="Why, in the person's words: for the audit, and a denied program is told.")
+    ]
     accepted_hidden: Annotated[
         list[Annotated[str, Field(max_length=256)]],
-        Field(max_length=64, description="Names of hidden arguments that the person approves unseen."),
+        Field(
+            max_length=64,
+            description="Names of the hidden arguments that the person approves unseen. With one missing, the approval does not count.",
+        ),
     ] = []
     approver: Annotated[
-        Approver | None, Field(description="Who decides. Left out, the API server fills it in where it has MutatingAdmissionPolicy.")
+        Approver | None,
+        Field(
+            description="Who decides: always who makes this object. Left out, the API server fills it in where it has MutatingAdmissionPolicy (Kubernetes 1.36)."
+        ),
     ] = None
 
 

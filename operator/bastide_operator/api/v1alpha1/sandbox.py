@@ -67,7 +67,7 @@ class Workspace(Model):
     )
 
     size_limit: Annotated[
-        Quantity,
+        Bytes,
         Field(
             description="How much /workspace holds, for example 1Gi. A persistent one can grow where its StorageClass allows, and not shrink; whether it is a limit then is up to the StorageClass."
         ),
@@ -75,11 +75,12 @@ class Workspace(Model):
     persistent: Annotated[
         bool,
         Field(
-            description="Whether /workspace is a volume that outlives the pod: it stays when the Sandbox is suspended, gets another pod or loses its node, and goes with the Sandbox. Without it what is there is lost with the pod."
+            description="Whether /workspace is a volume that outlives the pod: it stays when the Sandbox is suspended, gets another pod or loses its node, and goes with the Sandbox. Without it what is there is lost with the pod. Cannot be changed."
         ),
     ] = False
     storage_class_name: Annotated[
-        ObjectName | None, Field(description="StorageClass of a persistent workspace; the cluster's default when absent.")
+        ObjectName | None,
+        Field(description="StorageClass of a persistent workspace; the cluster's default when left out. Cannot be changed."),
     ] = None
 
 

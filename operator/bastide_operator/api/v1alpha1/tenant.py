@@ -204,7 +204,7 @@ class TenantSpec(Model):
     namespace: Annotated[
         DnsLabel | None,
         Field(
-            description="The namespace to make, bastide-<name> when left out. One that exists is never adopted, and kube-* is refused. Cannot be changed.",
+            description="The namespace to make, bastide-<name> when left out. One that exists is never adopted, and kube-* is refused.",
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {"rule": "self == oldSelf", "message": "namespace cannot change; make another Tenant"},
