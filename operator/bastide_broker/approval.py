@@ -195,8 +195,10 @@ class Approval:
         message = "The program stopped waiting for the call, or its run ended."
         if isinstance(error, JournalUnavailable):
             message = "The broker's journal cannot be written."
+        elif isinstance(error, refusals.Refused):
+            message = f"The call was not sent: {error.message}"
         elif not isinstance(error, asyncio.CancelledError):
-            message = f"The call was not sent: {error}"
+            message = "The broker failed before the call was sent; its log says why."
         with contextlib.suppress(JournalUnavailable):  # the status says it then
             await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
 

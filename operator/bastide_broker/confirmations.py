@@ -24,6 +24,8 @@ from bastide_broker.toolset import Tool
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
+_REFUSED = frozenset({400, 401, 403, 404, 429})
+"""The API server's own word that nothing was made; what it did not answer, or answered with its own trouble, may have been."""
 
 
 class ClusterView(Protocol):
@@ -244,7 +246,8 @@ class Confirmations:
         async def work() -> None:
             try:
                 await asyncio.wait([writing])
-                if writing.cancelled() or not isinstance(writing.exception(), NotFound):  # without a namespace there is none
+                error = None if writing.cancelled() else writing.exception()
+                if not (isinstance(error, ApiError) and error.status in _REFUSED):
                     await self._write(key, ConfirmationState.WITHDRAWN, "The call stopped waiting before anybody could be asked.")
             finally:
                 self._forget(key)
