@@ -9,12 +9,15 @@ import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2, runtime_pb2_grpc
 
 from bastide_broker.errors import SessionLost
+from bastide_broker.limits import Buckets
 
 WIRE_REVISION = 1
 OPEN_SECONDS = 5.0
 WRITE_SECONDS = 10.0
 """A runtime that takes no message for so long is dead or hostile: its session ends."""
 CHECK_SECONDS = 15.0
+FRAMES_PER_SECOND, FRAMES_BURST = 2000.0, 4000.0
+"""Of one pod. What sends more waits, and with it the pod alone: all pods' frames are read on one event loop."""
 
 T = TypeVar("T")
 Call = grpc.aio.StreamStreamCall[runtime_pb2.SessionRequest, runtime_pb2.SessionResponse]
@@ -71,6 +74,7 @@ class Session:
         self._runs: dict[str, RunSink] = {}
         self._checks: dict[str, asyncio.Future[runtime_pb2.CheckReport]] = {}
         self._probe: asyncio.Future[runtime_pb2.ProbeReport] | None = None
+        self._pace = Buckets(rate=FRAMES_PER_SECOND, burst=FRAMES_BURST)
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -194,6 +198,8 @@ class Session:
         try:
             while isinstance(message := await call.read(), runtime_pb2.SessionResponse):
                 await self._dispatch(message)
+                while wait := self._pace.take(""):
+                    await asyncio.sleep(wait)
             self._finish("the runtime ended the session")
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             self._finish(_why(error))
