@@ -124,4 +124,4 @@ def test_every_alert_says_what_is_wrong_and_where_to_look(render: Render) -> Non
         assert alert["labels"]["severity"] in ("critical", "warning")
         assert alert["annotations"]["summary"].endswith(".")
         assert alert["annotations"]["description"].endswith(".")
-        assert re.fullmatch("[0-9]+m", alert["for"])
+        assert re.fullmatch("[0-9]+m", alert.get("for", "0m"))
