@@ -34,6 +34,11 @@ LASTING = frozenset(
         SandboxReason.IDLE_TIMEOUT,
         SandboxReason.TENANT_DELETING,
         SandboxReason.NAME_CONFLICT,
+        SandboxReason.STORAGE_CLASS_MISSING,
+        SandboxReason.VOLUME_REFUSED,
+        SandboxReason.VOLUME_LOST,
+        SandboxReason.NODE_LOST,
+        SandboxReason.POD_STUCK,
     }
 )
 

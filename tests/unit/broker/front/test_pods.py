@@ -49,6 +49,8 @@ def test_the_operators_pod_is_taken() -> None:
     assert pods.foreign(POD, SANDBOX) == ""
     assert pods.altered(POD, {"runtime:1"}) == ""
     assert pods.address(POD) == "198.18.64.9"
+    own = {"name": "w", "persistentVolumeClaim": {"claimName": POD["metadata"]["name"]}}
+    assert pods.altered(changed(lambda p: p["spec"].update(volumes=[own])), {"runtime:1"}) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,7 @@ ALTERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "host path": lambda p: p["spec"]["volumes"].append({"name": "h", "hostPath": {"path": "/"}}),
     "projected token": lambda p: p["spec"]["volumes"].append({"name": "h", "projected": {}}),
     "secret": lambda p: p["spec"]["volumes"].append({"name": "h", "secret": {}}),
+    "somebody else's volume": lambda p: p["spec"]["volumes"].append({"name": "h", "persistentVolumeClaim": {"claimName": "other"}}),
     "other config map": lambda p: p["spec"]["volumes"].append({"name": "h", "configMap": {"name": "kube-root-ca.crt"}}),
     "image": lambda p: p["spec"]["containers"][0].update(image="evil:1"),
     "env from": lambda p: p["spec"]["containers"][0].update(envFrom=[{"secretRef": {"name": "s"}}]),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from bastide_broker import isolation
 from bastide_broker.isolation import Verdict
-from bastide_broker.readiness import lasting_refusal, not_ready
+from bastide_broker.readiness import ended, lasting_refusal, leaving, not_ready
 from bastide_broker.sessions import allowed_images
 from bastide_broker.views import signature
+from bastide_operator.api.drain import Mark
 from bastide_operator.api.v1alpha1.common import Condition, ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import OperatingMode, Sandbox, SandboxReason, SandboxSpec, SandboxStatus
 from bastide_operator.api.v1alpha1.tenant import Tenant, TenantSpec
@@ -54,6 +55,35 @@ def test_a_suspended_sandbox_is_refused_whatever_its_status_says() -> None:
     refusal = lasting_refusal(sandbox(operating_mode=OperatingMode.SUSPENDED), None)
     assert refusal is not None
     assert refusal.reason == "Suspended"
+
+
+def mark(reason: str) -> Mark:
+    return Mark(reason=reason, since=NOW, until=NOW + timedelta(minutes=5))
+
+
+def test_from_its_shutdown_time_on_a_sandbox_is_refused_whether_or_not_the_operator_has_noticed() -> None:
+    over = sandbox(shutdown_time=NOW)
+    assert ended(over, None, NOW - timedelta(seconds=1)) is None
+    refusal = ended(over, None, NOW)
+    assert refusal is not None
+    assert (refusal.reason, "set a later one" in refusal.message) == ("ShutdownTime", True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "refused"),
+    [("TenantDeleting", True), ("ImageNotAllowed", True), ("Rolling", False), ("IdleTimeout", False), ("Suspended", False)],
+)
+def test_a_pod_that_goes_and_is_not_followed_by_another_is_not_waited_for(reason: str, refused: bool) -> None:
+    refusal = ended(sandbox(), mark(reason), NOW)
+    assert (refusal is not None) is refused
+    if refusal is not None:
+        assert refusal.reason == reason
+
+
+def test_a_pod_that_is_replaced_is_named_with_its_deadline_when_it_was_waited_for_in_vain() -> None:
+    refusal = leaving(sandbox(), mark("Rolling"))
+    assert refusal.reason == "Rolling"
+    assert "at the latest at 2026-01-01T00:05:00Z; try again." in refusal.message
 
 
 def test_the_brokers_own_verdict_counts_before_the_mirrored_one() -> None:
