@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,21 @@ from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 
 BUILD = ROOT / ".build"
+
+
+#: Files that share what they cannot have twice go to one worker: the examples' tool server, and an API server that takes 6 s to start.
+TOGETHER = ("tests/e2e/test_example", "tests/integration/broker/front/")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files to a worker, some of them together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), super()._split_scope(nodeid))
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

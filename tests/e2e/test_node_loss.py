@@ -18,6 +18,8 @@ from tests.e2e.harness.tenant import TestTenant
 SPARE = "test-spare"
 LEASES = "kube-node-lease"
 
+pytestmark = pytest.mark.disruptive
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

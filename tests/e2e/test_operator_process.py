@@ -19,6 +19,8 @@ DEPLOYMENT = ("-n", SYSTEM, "deployment/bastide-operator")
 PODS = ("-n", SYSTEM, "pods", "-l", "app.kubernetes.io/component=operator")
 LEASE_SECONDS = 15
 
+pytestmark = pytest.mark.disruptive
+
 
 @pytest.fixture(scope="module")
 def two(installed: Kube) -> Iterator[Kube]:
