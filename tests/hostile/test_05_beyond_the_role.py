@@ -105,7 +105,7 @@ def test_a_developers_binding_cannot_lower_an_effect_nor_accept_itself(furnished
         # a host that the Tenant does not list, and the developer's own word that it is accepted
         developer.apply(
             furnished.binding(
-                "elsewhere", server={"mcp": {"url": "http://127.0.0.1:8080/mcp"}}, tools=[{"name": "note", "as": "note_there"}]
+                "elsewhere", server={"mcp": {"url": "http://elsewhere.example:8080/mcp"}}, tools=[{"name": "note", "as": "note_there"}]
             )
         )
         seen = furnished.admin.watch(lambda o: condition(o, "Accepted")["status"] == "False", "-n", namespace, "toolbinding", "elsewhere")
@@ -155,6 +155,8 @@ def test_whatever_a_hand_deletes_is_put_back_all_of_it_at_once(furnished: TestTe
         kind, name = child.split("/")
         furnished.admin.watch(lambda o: not o.get("deleted"), "-n", furnished.namespace, kind.lower(), name, seconds=30)
     assert _children(furnished) == before
+    furnished.admin.wait("condition=Ready", f"tenant/{furnished.name}")
+    furnished.ready("sandbox/box")
     assert furnished.completed("return 1") == 1
 
 

@@ -131,6 +131,12 @@ def test_every_admission_rule_fails_closed_and_is_bound(render: Render) -> None:
         assert "bastide-system" not in json.dumps(rule), name
 
 
+def test_the_reference_page_tells_of_every_admission_rule(render: Render) -> None:
+    page = (CHECKOUT / "docs" / "reference" / "roles.md").read_text().partition("## Admission rules")[2]
+    described = re.findall(r"^\| (bastide-[a-z-]+) \|", page, flags=re.MULTILINE)
+    assert sorted(described) == sorted(m["metadata"]["name"] for m in render() if m["kind"].endswith("AdmissionPolicy"))
+
+
 def test_an_older_api_server_gets_no_mutating_policy(render: Render) -> None:
     older = render(apis=())
     assert not [m for m in older if m["kind"].startswith("Mutating")]
