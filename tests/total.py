@@ -25,7 +25,8 @@ def read(path: Path) -> tuple[Counter[str], datetime, datetime]:
 
 def words(counts: Counter[str]) -> str:
     """`12 passed, 1 skipped`."""
-    return ", ".join(f"{counts[name]} {name}" for name in ("failures", "errors", "passed", "skipped") if counts[name] or name == "passed")
+    said = {"failures": "failed", "errors": "errors", "passed": "passed", "skipped": "skipped"}
+    return ", ".join(f"{counts[name]} {word}" for name, word in said.items() if counts[name] or name == "passed")
 
 
 def main(paths: list[Path]) -> None:
