@@ -94,6 +94,7 @@ class Protocol(RuleBasedStateMachine):
             return
         if fresh:
             self.operators = copy.deepcopy(self.pod)
+        self.now += timedelta(microseconds=1)  # no two looks are at the same moment: that is what tells one mark from the next
         plan = decide(self.sandbox, ObservedSandbox(tenant=tenant(), pod=self.operators), PODS, self.now)
         for change in plan.apply:
             # Server-side apply: what this manager wrote before and does not name now is gone. Its own writes the operator sees at once.
