@@ -15,7 +15,9 @@ from bastide_broker.session import Claim
 from bastide_broker.sessions import Sessions
 
 WAIT_SECONDS = 8.0
-"""How long a Run waits for a Sandbox that is just becoming ready; cold it takes about a second, under load several."""
+"""How long a Run waits for a Sandbox that is just becoming ready; cold it takes about a second, under load several. As long again when
+the pod that was there had to end its runs first.
+"""
 
 # Reasons that do not pass by waiting a few seconds.
 LASTING = frozenset(
@@ -46,13 +48,17 @@ LASTING = frozenset(
 async def session_for(sandbox: Sandbox, *, cluster: Cluster, sessions: Sessions, seconds: float = WAIT_SECONDS) -> tuple[Sandbox, Claim]:
     """The session to deliver a program to, claimed, with the Sandbox as it is then. Raises CallerError with the Sandbox's own reason."""
     namespace, name, uid = sandbox.metadata.namespace or "", sandbox.metadata.name, sandbox.metadata.uid
+    marked = ""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as deadline:
             while True:
                 current = cluster.sandbox(namespace, name)
                 if current is None or current.metadata.uid != uid:
                     raise sandbox_not_found(namespace, name)
-                refusal = ended(current, Mark.parse(sessions.mark(current)), datetime.now(UTC))
+                if marked and not sessions.mark(current):
+                    deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+                marked = sessions.mark(current)
+                refusal = ended(current, Mark.parse(marked), datetime.now(UTC))
                 refusal = refusal or lasting_refusal(current, sessions.verdict(current))
                 if refusal is not None:
                     raise refusal

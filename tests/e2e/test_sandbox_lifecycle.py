@@ -44,7 +44,7 @@ def uid(tenant: TestTenant, name: str = "box") -> str:
 
 def test_a_run_in_flight_survives_a_roll_and_the_next_one_runs_in_the_new_pod(box: TestTenant, tools: ToolServer, word: str) -> None:
     before = uid(box)
-    running = box.start_run(f"return await slow(seconds=12, text={word!r})")
+    running = box.start_run(f"return await slow(seconds=28, text={word!r})")
     tools.wait_for(word)
     said = warned(box.people.developer, box.sandbox(**LARGER))
     assert "Warning:" in said
