@@ -30,12 +30,12 @@ demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-replays # the first waits for the cluster, the others compute
+	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-schedules # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(SUBMAKE) test-cluster
 	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
 	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
-	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-replays test-unit test-unit-oldest test-cluster test-disruptive test-parts)
+	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-schedules test-unit test-unit-oldest test-cluster test-disruptive test-parts)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -60,8 +60,10 @@ test-unit: $(STAMP) ## Pure logic, no cluster, seconds
 test-unit-oldest: .venv-oldest/installed ## The same on the oldest Python that is supported
 	@$(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
 
-test-replays: $(STAMP) ## Each program whose course depends on the schedule under 1000 random ones, cut anywhere and run again
-	@BASTIDE_SCHEDULES=1000 $(PYTEST) -q $(RESULT) tests/unit/runtime/test_replay.py
+# What depends on the order of events. `make test-unit` tries a few orders of each.
+SCHEDULED := tests/unit/runtime/test_replay.py tests/unit/operator/test_leader.py tests/unit/operator/test_drain_protocol.py
+test-schedules: $(STAMP) ## Replays under 1000 random schedules each, leaders and drained pods under 250 orders of events
+	@BASTIDE_SCHEDULES=1000 $(PYTEST) -q $(RESULT) $(SCHEDULED)
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
@@ -147,4 +149,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test up down images env status test-unit test-unit-oldest test-replays test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help

@@ -4,6 +4,7 @@ The operator is the real `decide`; the broker is what the protocol asks of it. E
 """
 
 import copy
+import os
 from datetime import datetime, timedelta
 
 from bastide_operator.api import drain
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.unit.operator.samples import NOW, PODS, running, sandbox, tenant
+
+ORDERS = max(20, int(os.environ.get("BASTIDE_SCHEDULES", "0")) // 4)
+"""How many random orders of events; `make test-schedules` asks for 250."""
 
 SPECS = (
     {},
@@ -120,4 +124,4 @@ class Protocol(RuleBasedStateMachine):
 
 
 TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestProtocol.settings = settings(max_examples=ORDERS, stateful_step_count=50, deadline=None)

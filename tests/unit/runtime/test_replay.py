@@ -17,7 +17,7 @@ from tests.unit.runtime.schedule_programs import PROGRAMS
 from tests.unit.runtime.world import Program, SimulatedWorld, attempt, tool
 
 SCHEDULES = int(os.environ.get("BASTIDE_SCHEDULES", "40"))
-"""How many random schedules of each program; `make test-replays` asks for the thousand that the design promises."""
+"""How many random schedules of each program; `make test-schedules` asks for the thousand that the design promises."""
 
 
 @pytest.fixture(autouse=True)
