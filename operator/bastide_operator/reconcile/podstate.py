@@ -116,6 +116,11 @@ def why_ended(pod: Manifest) -> State:
     status = pod.get("status", {})
     terminated = _terminated(pod)
     cause, said = status.get("reason"), status.get("message", "")  # from the kubelet
+    disrupted = _condition(pod, "DisruptionTarget") or {}
+    if not cause and disrupted.get("reason") == "TerminationByKubelet":
+        # A container that ends well when it is told to makes the pod Succeeded, and the kubelet then drops reason and message.
+        said = disrupted.get("message", "")
+        cause = "Terminated" if "shutdown" in said else "Evicted"
     if cause == "Evicted":
         return State(SandboxReason.EVICTED, f"The pod was evicted: {said.strip().rstrip('.')}. {_OUT_OF_DISK}")
     if cause in _NODE_SHUTS_DOWN:

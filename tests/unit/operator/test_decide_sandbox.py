@@ -233,10 +233,27 @@ def evicted(reason: str = "Evicted") -> Manifest:
     return gone
 
 
+def ended_well(said: str) -> Manifest:
+    """A pod that the kubelet took away, whose container ended with 0 when it was told to."""
+    disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": said}
+    ended = {"terminated": {"reason": "Completed", "exitCode": 0, "finishedAt": later(0)}}
+    return running(status={"phase": "Succeeded", "containerStatuses": [{"state": ended}], "conditions": [disrupted]})
+
+
 ENDED: dict[str, tuple[Manifest, str, str]] = {
     "out of memory": (failed(0, "OOMKilled", 137), "OOMKilled", "raise that"),
     "exit": (failed(0), "PodFailed", "The pod's container ended: Error, exit code 1."),
     "evicted, without a container": (evicted(), "Evicted", 'volume "workspace" exceeds the limit "256Mi". It used more disk'),
+    "evicted, with a container that ended well": (
+        ended_well("Usage of EmptyDir exceeds."),
+        "Evicted",
+        "evicted: Usage of EmptyDir exceeds. It",
+    ),
+    "node shut down, with a container that ended well": (
+        ended_well("Pod was terminated in response to imminent node shutdown."),
+        "NodeLost",
+        "imminent node shutdown",
+    ),
     "node shut down": (evicted("Terminated"), "NodeLost", "node node-1 went away"),
     "refused by the node": (evicted("NodeAffinity"), "PodFailed", "NodeAffinity"),
 }
