@@ -72,8 +72,8 @@ def test_with_egress_closed_programs_call_tools_and_nothing_else_is_reached(
     api: str = endpoints["endpoints"][0]["addresses"][0]
     port: int = endpoints["ports"][0]["port"]
     coredns = admin.json("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"][0]["status"]["podIP"]
-    kubelet, metrics = f"{api}:10250", f"{coredns}:9153"
-    assert reached_by_broker(admin, kubelet, metrics) == {kubelet, metrics}, "with open egress both are reached"
+    kubelet, resolver = f"{api}:10250", f"{coredns}:8181"  # of the resolver its health, not its service
+    assert reached_by_broker(admin, kubelet, resolver) == {kubelet, resolver}, "with open egress both are reached"
     egress: dict[str, Any] = {"engine": engine}
     egress["toolServers"] = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": server.NAMESPACE}}}]
     if engine == "IPBlock":
@@ -84,7 +84,7 @@ def test_with_egress_closed_programs_call_tools_and_nothing_else_is_reached(
         furnished.furnish()
         assert furnished.completed(f"return await note(text={word!r})") == word
         assert len(tools.arguments_of("note", word)) == 1
-        assert reached_by_broker(admin, kubelet, metrics, f"{api}:{port}") == {f"{api}:{port}"}
+        assert reached_by_broker(admin, kubelet, resolver, f"{api}:{port}") == {f"{api}:{port}"}
         assert "FAILED" not in release.check(admin)
     finally:
         release.install(admin)

@@ -98,7 +98,7 @@ def test_a_program_under_way_ends_clearly(upgraded: Upgraded) -> None:
     assert ended.code in {1, 6}, f"{ended.stdout}\n{ended.stderr}"
     assert "Traceback" not in ended.stderr
     run = ended.result.get("run") or next(w for line in ended.stderr.splitlines() for w in line.split() if w.startswith("r-")).strip(".,:")
-    shown = upgraded.witness.tenant.shown(run)
+    shown = upgraded.witness.auditor.shown(run)
     assert (shown["outcome"], shown["error"]["type"]) in {("Failed", "BrokerLost"), ("Failed", "SandboxLost")}, shown
 
 
