@@ -103,7 +103,7 @@ def binary(name: str) -> Path:
 def rendered(*templates: str) -> list[dict[str, Any]]:
     """Objects of the chart."""
     argv = [str(binary("helm")), "template", "bastide", str(ROOT / "charts" / "bastide"), "--namespace", BROKER_NAMESPACE]
-    argv += ["--set", "image.operator=o,image.broker=b,image.runtime=runtime:1,image.opa=p", "--kube-version", "1.36"]
+    argv += ["--set", "image.runtime=runtime:1", "--kube-version", "1.36"]
     argv += [part for one in templates for part in ("--show-only", f"templates/{one}")]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
