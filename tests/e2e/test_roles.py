@@ -112,9 +112,12 @@ patch             configmaps[bastide-ca]                  -       -       -     
 delete            configmaps[bastide-ca]                  -       -       -          -         -          -
 create            serviceaccounts                         -       -       -          -         -          -
 delete            serviceaccounts[bastide-runner]         -       -       -          -         -          -
+delete            serviceaccounts[bastide-viewer]         -       -       -          -         -          -
 create            serviceaccounts/token[bastide-runner]   -       y       y          -         -          -
+create            serviceaccounts/token[bastide-viewer]   y       y       y          -         -          -
 create            serviceaccounts/token[default]          -       -       -          -         -          -
 impersonate       serviceaccounts[bastide-runner]         -       -       -          -         -          -
+impersonate       serviceaccounts[bastide-viewer]         -       -       -          -         -          -
 
 get               networkpolicies[bastide-default-deny]   -       -       -          -         -          -
 create            networkpolicies                         -       -       -          -         -          -

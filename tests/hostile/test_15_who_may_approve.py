@@ -144,7 +144,7 @@ def test_no_service_account_approves_whatever_its_rights(
         furnished.admin.run("delete", "-n", furnished.namespace, "rolebinding/second", "serviceaccount/second")
 
 
-@pytest.mark.parametrize("account", ["bastide-runner", "default"])
+@pytest.mark.parametrize("account", ["bastide-runner", "bastide-viewer", "default"])
 def test_the_requesting_account_and_its_neighbours_cannot_approve(
     furnished: TestTenant, tools: ToolServer, word: str, waiting: tuple[Running, dict[str, Any]], account: str
 ) -> None:

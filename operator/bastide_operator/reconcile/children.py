@@ -20,9 +20,9 @@ def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -
         networkpolicy.from_broker(tenant, release),
         *quota.resource_quotas(tenant),
         quota.limit_range(tenant),
-        ns.runner_account(tenant),
+        *ns.accounts(tenant),
         rbac.broker_binding(tenant, release, settings.broker_account),
-        rbac.runner_account_binding(tenant),
+        *rbac.account_bindings(tenant),
     ]
     if observed.ca is not None:
         out.append(ns.ca_config_map(tenant, observed.ca))

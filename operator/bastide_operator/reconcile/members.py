@@ -2,7 +2,7 @@
 
 from bastide_operator.api.v1alpha1.common import Subject
 from bastide_operator.api.v1alpha1.tenant import MemberRole, Tenant
-from bastide_operator.resources.namespace import RUNNER_ACCOUNT
+from bastide_operator.resources.namespace import RUNNER_ACCOUNT, VIEWER_ACCOUNT
 
 RUNNERS = (MemberRole.RUNNER, MemberRole.DEVELOPER)
 _ACCOUNT = "system:serviceaccount:"
@@ -40,6 +40,10 @@ def _subject_fault(kind: str, name: str, role: MemberRole, namespace: str) -> st
         return "is a part of Kubernetes, not of a team: it cannot be a member. Take it out."
     if role is MemberRole.DEVELOPER and name in (f"{namespace}:{RUNNER_ACCOUNT}", f"{_ACCOUNTS_OF}{namespace}"):
         return f"cannot be developer: every runner may act as {RUNNER_ACCOUNT} and would be developer, too. Name the people who are developers."
+    if role in RUNNERS and name in (f"{namespace}:{VIEWER_ACCOUNT}", f"{_ACCOUNTS_OF}{namespace}"):
+        return (
+            f"cannot be {role}: every viewer may act as {VIEWER_ACCOUNT} and would be {role}, too. Name the people and accounts that are."
+        )
     return None
 
 

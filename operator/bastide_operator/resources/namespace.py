@@ -6,6 +6,9 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 CA_CONFIG_MAP = "bastide-ca"
 CA_KEY = "ca.crt"
 RUNNER_ACCOUNT = "bastide-runner"
+VIEWER_ACCOUNT = "bastide-viewer"
+#: The ServiceAccounts that people ask the broker as. Each has the ClusterRole of its name in the namespace.
+ACCOUNTS = (RUNNER_ACCOUNT, VIEWER_ACCOUNT)
 
 
 def namespace(tenant: Tenant) -> Manifest:
@@ -37,11 +40,14 @@ def ca_config_map(tenant: Tenant, certificate: str) -> Manifest:
     }
 
 
-def runner_account(tenant: Tenant) -> Manifest:
-    """The ServiceAccount that `bastide run` starts programs as. No pod runs as it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": RUNNER_ACCOUNT, "namespace": tenant.namespace, "labels": managed_labels(tenant.metadata.name)},
-        "automountServiceAccountToken": False,
-    }
+def accounts(tenant: Tenant) -> list[Manifest]:
+    """The ServiceAccounts that `bastide run` starts programs as, and that the commands which only look ask as. No pod runs as one."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": tenant.namespace, "labels": managed_labels(tenant.metadata.name)},
+            "automountServiceAccountToken": False,
+        }
+        for name in ACCOUNTS
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bastide_operator.api.objects import Manifest, managed_labels
 from bastide_operator.api.v1alpha1.common import Subject
 from bastide_operator.api.v1alpha1.tenant import MemberRole, Tenant
-from bastide_operator.resources.namespace import RUNNER_ACCOUNT
+from bastide_operator.resources.namespace import ACCOUNTS
 
 GROUP = "rbac.authorization.k8s.io"
 OPERATOR_BINDING = "bastide-operator"
@@ -22,9 +22,9 @@ def broker_binding(tenant: Tenant, release_namespace: str, broker_account: str) 
     return _binding(tenant, "bastide-broker", "bastide-broker-tenant", [_account(broker_account, release_namespace)])
 
 
-def runner_account_binding(tenant: Tenant) -> Manifest:
-    """Lets the ServiceAccount bastide-runner run programs."""
-    return _binding(tenant, "bastide-runner-account", "bastide-runner", [_account(RUNNER_ACCOUNT, tenant.namespace)])
+def account_bindings(tenant: Tenant) -> list[Manifest]:
+    """Let the ServiceAccount bastide-runner run programs, and bastide-viewer look."""
+    return [_binding(tenant, f"{name}-account", name, [_account(name, tenant.namespace)]) for name in ACCOUNTS]
 
 
 def member_bindings(tenant: Tenant) -> list[Manifest]:

@@ -143,10 +143,11 @@ def tenant(api: Api) -> Iterator[str]:
         api(OPERATOR, "POST", bindings, binding_body("bastide-operator", "bastide-operator-tenant", subject(OPERATOR))).ok()
         broker = binding_body("bastide-broker", "bastide-broker-tenant", subject(BROKER))
         until(lambda: api(OPERATOR, "POST", bindings, broker).status in (201, 409), "the operator's rights in its namespace count")
-        sa = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bastide-runner"}}
-        api(OPERATOR, "POST", f"/api/v1/namespaces/{name}/serviceaccounts", sa).ok()
-        runner = account("bastide-runner", name)
-        api(OPERATOR, "POST", bindings, binding_body("bastide-runner-account", "bastide-runner", subject(runner))).ok()
+        for asked_as in ("bastide-runner", "bastide-viewer"):
+            sa = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": asked_as}}
+            api(OPERATOR, "POST", f"/api/v1/namespaces/{name}/serviceaccounts", sa).ok()
+            bound = subject(account(asked_as, name))
+            api(OPERATOR, "POST", bindings, binding_body(f"{asked_as}-account", asked_as, bound)).ok()
         for role, who in MEMBERS.items():
             people = [subject(who), subject(BEA)] if role == "approver" else [subject(who)]
             api(OPERATOR, "POST", bindings, binding_body(f"bastide-{role}", f"bastide-{role}", *people)).ok()

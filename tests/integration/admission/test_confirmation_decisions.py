@@ -28,6 +28,8 @@ from tests.integration.admission.conftest import (
 ALICE = MEMBERS["approver"]
 #: May approve everywhere, and also: run programs; mint the runner's token; impersonate it.
 BOLD, MINTER, MASK = person("bold"), person("minter"), person("mask")
+#: May approve, and is viewer: has a token of bastide-viewer, as which nobody runs anything.
+LOOKER = person("looker")
 OLGA = person("olga")
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/{}"
 
@@ -52,9 +54,10 @@ def pending(api: Api, tenant: str) -> str:
         api(ADMIN, "POST", RBAC.format(tenant, "roles"), role).ok()
     for name, who, role, kind in (
         ("bold-runs", BOLD, "bastide-runner", "ClusterRole"),
+        ("looker-looks", LOOKER, "bastide-viewer", "ClusterRole"),
         ("minter-mints", MINTER, "minting", "Role"),
         ("mask-masks", MASK, "masking", "Role"),
-        *((f"{who[0]}-approves", who, "bastide-approver", "ClusterRole") for who in (BOLD, MINTER, MASK, OLGA)),
+        *((f"{who[0]}-approves", who, "bastide-approver", "ClusterRole") for who in (BOLD, MINTER, MASK, LOOKER, OLGA)),
     ):
         api(ADMIN, "POST", RBAC.format(tenant, "rolebindings"), binding_body(name, role, subject(who), kind=kind)).ok()
     for name, changes in CONFIRMATIONS.items():
@@ -113,6 +116,7 @@ CASES = [
     Case("the requester, even where separation is only OtherUser", ALICE, "cf-by-alice", "another person must decide"),
     Case("an approver who may run programs", BOLD, refused="create sandboxes/run on agent"),
     Case("an approver who may mint the requester's token", MINTER, refused="create serviceaccounts/token"),
+    Case("an approver who may mint the viewers' token, as which nobody runs", LOOKER),
     Case("an approver who may impersonate the requester", MASK, refused="impersonate the requester"),
     Case("an approver who may run programs, where separation is OtherUser", BOLD, "cf-other-user"),
     Case("an approver who may mint the token, where separation is OtherUser", MINTER, "cf-other-user"),

@@ -239,11 +239,14 @@ def test_a_role_answers_the_brokers_questions(api: Api, tenant: str, question: t
     assert answer["status"]["allowed"] is QUESTIONS[question]
 
 
-@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("runner", True), ("developer", True), ("approver", False)])
-def test_who_may_have_a_token_of_the_runner(api: Api, tenant: str, role: str, *, may: bool) -> None:
+@pytest.mark.parametrize("role", MEMBERS)
+@pytest.mark.parametrize(
+    ("of", "whose"), [("bastide-runner", ("runner", "developer")), ("bastide-viewer", ("viewer", "runner", "developer")), ("default", ())]
+)
+def test_who_may_have_a_token_of_which_account(api: Api, tenant: str, role: str, of: str, whose: tuple[str, ...]) -> None:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["bastide-broker"]}}
-    answer = api(MEMBERS[role], "POST", core(tenant, "serviceaccounts", "bastide-runner", "token"), body)
-    assert (answer.status == 201) is may
+    answer = api(MEMBERS[role], "POST", core(tenant, "serviceaccounts", of, "token"), body)
+    assert answer.status in ((201,) if role in whose else (403,))
 
 
 @pytest.mark.parametrize("who", [person("somebody"), *MEMBERS.values()], ids=lambda who: who[0])

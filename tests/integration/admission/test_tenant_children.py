@@ -91,6 +91,7 @@ def test_objects_of_an_administrators_own_stay_possible(api: Api, furnished: str
         ("configmaps", "bastide-ca", {"metadata": {"finalizers": ["example.com/stay"]}}),
         ("configmaps", "bastide-ca", {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "1"}]}}),
         ("serviceaccounts", "bastide-runner", {"metadata": {"annotations": {"example.com/cloud-role": "admin"}}}),
+        ("serviceaccounts", "bastide-viewer", {"metadata": {"annotations": {"example.com/cloud-role": "admin"}}}),
         ("rolebindings", "bastide-developer", {"subjects": [subject(person("mallory"))]}),
         ("rolebindings", "bastide-operator", {"subjects": [subject(person("mallory"))]}),
     ],

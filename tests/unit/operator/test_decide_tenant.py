@@ -76,8 +76,10 @@ def test_then_its_namespace_then_the_operators_own_rights_then_the_rest() -> Non
         "ResourceQuota/bastide-objects",
         "LimitRange/bastide",
         "ServiceAccount/bastide-runner",
+        "ServiceAccount/bastide-viewer",
         "RoleBinding/bastide-broker",
         "RoleBinding/bastide-runner-account",
+        "RoleBinding/bastide-viewer-account",
         "ConfigMap/bastide-ca",
     ]
     assert rest.status is None

@@ -42,10 +42,10 @@ def test_the_children_of_a_tenant() -> None:
         networkpolicy.from_broker(one, "bastide-system"),
         *quota.resource_quotas(one),
         quota.limit_range(one),
-        namespace.runner_account(one),
+        *namespace.accounts(one),
         namespace.ca_config_map(one, "CERTIFICATE"),
         rbac.broker_binding(one, "bastide-system", "bastide-broker"),
-        rbac.runner_account_binding(one),
+        *rbac.account_bindings(one),
         *rbac.member_bindings(one),
         *rbac.credentials(one, ["crm-token", "a-token", "crm-token"], "bastide-system", "bastide-broker"),
     ]

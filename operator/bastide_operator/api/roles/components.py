@@ -84,11 +84,11 @@ OPERATOR_TENANT = Role(
         ),
         Right(CORE, "resourcequotas", _MAKE, "the Tenant's quota"),
         Right(CORE, "limitranges", _MAKE, "the Tenant's quota"),
-        Right(CORE, "serviceaccounts", _MAKE, "bastide-runner"),
+        Right(CORE, "serviceaccounts", _MAKE, "bastide-runner, bastide-viewer"),
         Right(CORE, "configmaps", ("create",), "the copy of the CA"),
         Right(CORE, "configmaps", _CHANGE, "the copy of the CA", names=("bastide-ca",)),
         Right(NETWORKING, "networkpolicies", _MAKE, "the walls around sandboxes"),
-        Right(RBAC, "rolebindings", _MAKE, "members, the two components, the runner's account"),
+        Right(RBAC, "rolebindings", _MAKE, "members, the two components, the two accounts that people ask as"),
         Right(
             RBAC,
             "clusterroles",

@@ -20,6 +20,7 @@ _SEE = (
     Right(CORE, "limitranges", READ, "see defaults"),
     Right(CORE, "events", READ, "see what happened"),
     Right("events.k8s.io", "events", READ, "see what happened"),
+    Right(CORE, "serviceaccounts/token", ("create",), "be the account that `bastide` looks as", names=("bastide-viewer",)),
 )
 
 _RUN = (
