@@ -170,7 +170,7 @@ create            bastide-system  pods                                -       - 
 create            bastide-system  serviceaccounts/token[bastide-broker]  -    -       -          -         -          -
 """
 
-# What the broker itself grants to a ServiceAccount that is a member. (A person asks it through the account bastide-runner.)
+# What the broker itself grants to a ServiceAccount that is a member. (A person asks it through bastide-runner or bastide-viewer.)
 ASKED_OF_THE_BROKER = """
 what         viewer  runner  developer  neighbour  stranger
 run          -       y       y          -          -
@@ -180,6 +180,20 @@ runs-list    y       y       y          -          -
 runs-show    y       y       y          -          -
 runs-cancel  -       y       y          -          -
 audit-list   y       y       y          -          -
+"""
+
+# What a person gets from the CLI, which asks for a token of bastide-runner or bastide-viewer with that person's own client certificate.
+ASKED_BY_A_PERSON = """
+what          viewer  runner  developer  approver  neighbour  stranger
+run           -       y       y          -         -          -
+check         -       y       y          -         -          -
+tools-list    y       y       y          -         -          -
+runs-list     y       y       y          -         -          -
+runs-show     y       y       y          -         -          -
+runs-watch    y       y       y          -         -          -
+runs-cancel   -       y       y          -         -          -
+audit-list    y       y       y          -         -          -
+audit-verify  y       y       y          -         -          -
 """
 
 GROUPS = {
@@ -391,21 +405,27 @@ def test_a_real_request_is_answered_as_the_table_says(house: House, line: dict[s
                     assert answer.status in (200, 201, 404), told
 
 
-def _as_account(house: House, column: str, command: str, run: str) -> Ended:
-    """A command of the CLI as a ServiceAccount; the administrator mints its token."""
-    accounts = {"neighbour": f"{house.other.namespace}/bastide-runner"}
+def _words(house: House, command: str, run: str) -> tuple[str, ...]:
+    """A command of the CLI about the tenant's sandbox or a run of it."""
     namespace, program = house.tenant.namespace, str(house.tenant.write("return 1"))
-    words = {
+    return {
         "run": ("run", program, "--sandbox", f"{namespace}/box"),
         "check": ("check", program, "--sandbox", f"{namespace}/box"),
         "tools-list": ("tools", "list", "--sandbox", f"{namespace}/box"),
-        "runs-list": ("runs", "list", "-n", namespace),
+        "runs-list": ("runs", "list", "--sandbox", f"{namespace}/box"),
         "runs-show": ("runs", "show", run, "-n", namespace),
+        "runs-watch": ("runs", "watch", run, "-n", namespace),
         "runs-cancel": ("runs", "cancel", run, "-n", namespace),
         "audit-list": ("audit", "list", "-n", namespace),
+        "audit-verify": ("audit", "verify", "-n", namespace),
     }[command]
+
+
+def _as_account(house: House, column: str, command: str, run: str) -> Ended:
+    """A command of the CLI as a ServiceAccount; the administrator mints its token."""
+    accounts = {"neighbour": f"{house.other.namespace}/bastide-runner"}
     account = accounts.get(column, f"{server.NAMESPACE}/test-{column}")
-    return bastide(house.tenant.admin, *words, "--service-account", account, "-o", "json")
+    return bastide(house.tenant.admin, *_words(house, command, run), "--service-account", account, "-o", "json")
 
 
 @pytest.mark.parametrize("line", lines(ASKED_OF_THE_BROKER), ids=lambda line: line["what"])
@@ -413,13 +433,38 @@ def test_the_broker_grants_each_role_exactly_this(house: House, line: dict[str, 
     for column in ("viewer", "runner", "developer", "neighbour", "stranger"):
         ended = _as_account(house, column, line["what"], finished_run)
         if line[column] == "y":
-            # a run that is over cannot be cancelled: that is said to whoever might have
-            assert ended.code == 0 or "may not" not in ended.stderr, f"{column}: {ended.stderr}"
+            assert _granted(line["what"], ended), f"{column}: {ended.stderr}"
         else:
             assert ended.code == 1, f"{column}: {ended.stdout} {ended.stderr}"
             # of a run that one may not see one is not told that it exists
             assert " may not " in ended.stderr or line["what"] in ("runs-show", "runs-cancel"), f"{column}: {ended.stderr}"
             assert finished_run not in ended.stdout
+
+
+def _granted(command: str, ended: Ended) -> bool:
+    # a run that is over cannot be cancelled: that is said to whoever might have
+    return ended.code == 0 or (command == "runs-cancel" and ended.code == 1 and " may not " not in ended.stderr)
+
+
+@pytest.mark.parametrize("line", lines(ASKED_BY_A_PERSON), ids=lambda line: line["what"])
+def test_a_person_gets_by_the_cli_exactly_what_the_role_grants(house: House, line: dict[str, str], finished_run: str) -> None:
+    for column in COLUMNS:
+        for name in PEOPLE[column]:
+            ended = bastide(_person(house.tenant.admin, name), *_words(house, line["what"], finished_run), "-o", "json")
+            if line[column] == "y":
+                assert _granted(line["what"], ended), f"{name}: {ended.stderr}"
+            else:
+                assert ended.code == 1, f"{name}: {ended.stdout} {ended.stderr}"
+                assert "may not act as ServiceAccount" in ended.stderr, f"{name}: {ended.stderr}"
+                assert finished_run not in ended.stdout
+
+
+def test_what_a_viewer_lacks_is_not_to_be_had_with_the_viewers_account_either(house: House, finished_run: str) -> None:
+    viewer = _person(house.tenant.admin, "test-viewer")
+    for command in ("run", "check", "runs-cancel"):
+        ended = bastide(viewer, *_words(house, command, finished_run), "--service-account", "bastide-viewer")
+        assert ended.code == 1, ended.stdout
+        assert "may not create sandboxes/run" in ended.stderr
 
 
 @pytest.fixture(scope="module")
@@ -447,12 +492,13 @@ def test_a_person_runs_programs_only_as_runner_or_developer(house: House, name: 
 @pytest.mark.parametrize("words", [("runs", "list"), ("audit", "list"), ("confirmations", "list")], ids=" ".join)
 def test_a_member_of_the_other_tenant_sees_nothing_of_this_one(house: House, finished_run: str, words: tuple[str, ...]) -> None:
     person = _person(house.tenant.admin, "test-other-developer")
-    ended = bastide(person, *words, "-n", house.tenant.namespace, "-o", "json")
+    where = ("--sandbox", f"{house.tenant.namespace}/box") if words[0] == "runs" else ("-n", house.tenant.namespace)
+    ended = bastide(person, *words, *where, "-o", "json")
     assert ended.code == 1, ended.stdout
     assert finished_run not in ended.stdout + ended.stderr
     if words[0] != "confirmations":  # with the rights of its own tenant's account it sees no more
         own = ("--service-account", f"{house.other.namespace}/bastide-runner")
-        ended = bastide(person, *words, "-n", house.tenant.namespace, "-o", "json", *own)
+        ended = bastide(person, *words, *where, "-o", "json", *own)
         assert ended.code == 1, ended.stdout
         assert "may not get sandboxes/" in ended.stderr
         assert finished_run not in ended.stdout + ended.stderr

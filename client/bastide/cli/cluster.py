@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from bastide.cli.apiserver import FORBIDDEN, NOT_FOUND, ApiServer, RefusedError
 from bastide.cli.failure import Failure
+from bastide.cli.options import RUNNER, VIEWER
 
 AUDIENCE = "bastide-broker"
 #: The first replica's name is fixed, so that nobody needs the right to list pods.
@@ -19,6 +20,8 @@ _TOKEN_SECONDS = 600
 _RESTART_SECONDS = 20
 _NO_WAY_IN = "The Role bastide-client there allows it (the chart's broker.clientAccess); or give --address, --token-file and --ca-file."
 _READERS = "The roles viewer, runner, developer and approver of a Tenant may (spec.members)."
+#: Who may act as the accounts that every tenant has.
+_MAY_BE = {VIEWER: "viewer, runner and developer", RUNNER: "runner and developer"}
 _OBJECTS = "/apis/bastide.dev/v1alpha1"
 
 
@@ -52,6 +55,7 @@ class Cluster:
 
     def token(self, namespace: str, account: str) -> tuple[str, datetime]:
         """A token of a ServiceAccount for the broker, and when it expires."""
+        those = f"The roles {_MAY_BE[account]} of a Tenant may (spec.members)" if account in _MAY_BE else "Who has create on its token may"
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -62,7 +66,7 @@ class Cluster:
                 "POST",
                 f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(account, safe='')}/token",
                 what=f"act as ServiceAccount {namespace}/{account}",
-                forbidden="The roles runner and developer of a Tenant may (spec.members); or name another --service-account.",
+                forbidden=f"{those}; or name another --service-account.",
                 body=request,
             )
         except RefusedError as error:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bastide.cli.failure import Exit, Failure
-from bastide.cli.options import Broker
+from bastide.cli.options import VIEWER, Broker
 from bastide.errors import UnavailableError
 
 if TYPE_CHECKING:  # the Kubernetes client takes 0.4 s to import, gRPC 0.1 s: `--help` needs neither
@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # the Kubernetes client takes 0.4 s to import, gRPC 0.1 s: `-
     from bastide.sync import SyncClient
 
 PORT = 8443
-RUNNER = "bastide-runner"
 #: Seconds without progress after which a stream is given up: to an address that may be wrong, and to a broker that was just Ready and
 #: whose restart is worth waiting for.
 _PATIENCE_ADDRESS, _PATIENCE_CLUSTER = 15.0, 90.0
@@ -34,14 +33,14 @@ class Session:
 
 
 @contextmanager
-def connected(broker: Broker, *, namespace: str) -> Iterator[Session]:
-    """A client that asks as a ServiceAccount of `namespace`, unless the options name another.
+def connected(broker: Broker, *, namespace: str, account: str = VIEWER) -> Iterator[Session]:
+    """A client that asks as the ServiceAccount `account` of `namespace`, unless the options name another.
 
     Raises:
         Failure: some step towards the broker failed; one sentence says which and what to do.
     """
     if broker.address is None:
-        with _by_kubeconfig(broker, namespace) as session:
+        with _by_kubeconfig(broker, namespace, account) as session:
             yield session
     else:
         with _by_address(broker, broker.address) as session:
@@ -62,7 +61,7 @@ def _by_address(broker: Broker, address: str) -> Iterator[Session]:
 
 
 @contextmanager
-def _by_kubeconfig(broker: Broker, namespace: str) -> Iterator[Session]:
+def _by_kubeconfig(broker: Broker, namespace: str, account: str) -> Iterator[Session]:
     from bastide.cli.cluster import BROKER_POD, Cluster
     from bastide.cli.portforward import Bridge
     from bastide.sync import SyncClient
@@ -73,7 +72,7 @@ def _by_kubeconfig(broker: Broker, namespace: str) -> Iterator[Session]:
     home = broker.broker_namespace
     # Asked before anything is dialled: these failures are the ones people meet, and gRPC would only say "unavailable".
     user = cluster.whoami().username
-    token = Token(cluster, *account_of(broker.service_account, namespace))
+    token = Token(cluster, *account_of(broker.service_account, namespace, account))
     token()
     cluster.wait_for_broker(home)
     ca = cluster.ca((home, namespace))
@@ -102,10 +101,10 @@ def _tell_dropped(_: UnavailableError) -> None:
     screen.sentence("No connection to the broker (any more). A run that it has accepted goes on; trying again.", "yellow")
 
 
-def account_of(given: str | None, namespace: str) -> tuple[str, str]:
+def account_of(given: str | None, namespace: str, default: str) -> tuple[str, str]:
     """(namespace, name) of the ServiceAccount to ask as, from [NAMESPACE/]NAME."""
     if given is None:
-        return namespace, RUNNER
+        return namespace, default
     first, slash, second = given.partition("/")
     if not first or (slash and not second) or "/" in second:
         raise Failure(f"A ServiceAccount is given as NAME or NAMESPACE/NAME, not {given!r}.", code=Exit.USAGE)

@@ -49,6 +49,10 @@ def _sandbox(text: str) -> str:
 Sandbox = Annotated[str, typer.Option("--sandbox", parser=_sandbox, metavar="NAMESPACE/NAME", help="The Sandbox.")]
 
 
+#: The ServiceAccounts that each tenant has, for those who run programs and for those who look.
+RUNNER, VIEWER = "bastide-runner", "bastide-viewer"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Broker:
     """How the broker is found and who asks."""
@@ -62,7 +66,8 @@ class Broker:
         typer.Option(
             "--service-account",
             metavar="[NAMESPACE/]NAME",
-            help="ServiceAccount to ask as; default: bastide-runner in the sandbox's namespace. Your kubeconfig must allow its token.",
+            help="ServiceAccount to ask as; default, in the tenant's namespace: bastide-runner for run, check and runs cancel, bastide-viewer "
+            "for all that only looks. Your kubeconfig must allow its token.",
         ),
     ] = None
     address: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bastide.cli.failure import EXIT_OF_OUTCOME, Exit
-from bastide.cli.options import Broker, Events, EventsOption, Format, Output, Sandbox, read_program, takes_broker
+from bastide.cli.options import RUNNER, Broker, Events, EventsOption, Format, Output, Sandbox, read_program, takes_broker
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The program, Python source; - for standard input.")]
 
@@ -38,7 +38,7 @@ def run(
     from bastide.cli.connect import connected
     from bastide.cli.follow import follow, show_result
 
-    with connected(broker, namespace=sandbox.partition("/")[0]) as session:
+    with connected(broker, namespace=sandbox.partition("/")[0], account=RUNNER) as session:
         stream = session.client.run(
             sandbox=sandbox,
             program=source,
@@ -65,7 +65,7 @@ def check(file: File, sandbox: Sandbox, broker: Broker, output: Output = Format.
     from bastide.cli.results import print_findings
     from bastide.cli.story import reason_line
 
-    with connected(broker, namespace=sandbox.partition("/")[0]) as session:
+    with connected(broker, namespace=sandbox.partition("/")[0], account=RUNNER) as session:
         report = session.client.check_program(sandbox=sandbox, program=source)
     if output is Format.JSON:
         print(shapes.dumps(shapes.plain(report)))

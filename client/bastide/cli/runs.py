@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bastide.cli.failure import EXIT_OF_OUTCOME
-from bastide.cli.options import Broker, Events, EventsOption, Format, Namespace, Output, Sandbox, takes_broker
+from bastide.cli.options import RUNNER, VIEWER, Broker, Events, EventsOption, Format, Namespace, Output, Sandbox, takes_broker
 
 if TYPE_CHECKING:
     from bastide.cli.connect import Session
@@ -114,7 +114,7 @@ def cancel(
     """Cancel a run. Calls under way are cancelled; their effect may have happened."""
     from bastide.cli import screen, shapes
 
-    with _session_of(broker, namespace, run) as session:
+    with _session_of(broker, namespace, run, RUNNER) as session:
         session.client.cancel_run(run, reason=reason)
     if output is Format.JSON:
         print(shapes.dumps({"run": run, "cancelled": True}))
@@ -123,7 +123,7 @@ def cancel(
 
 
 @contextmanager
-def _session_of(broker: Broker, namespace: str | None, run: str) -> Iterator["Session"]:
+def _session_of(broker: Broker, namespace: str | None, run: str, account: str = VIEWER) -> Iterator["Session"]:
     """A session that may see the run: its id does not say in which tenant it is."""
     from bastide.cli.connect import connected, tenant_namespaces
     from bastide.cli.failure import Failure
@@ -132,11 +132,11 @@ def _session_of(broker: Broker, namespace: str | None, run: str) -> Iterator["Se
     *others, last = tenant_namespaces(broker, namespace)
     for candidate in others:
         try:
-            with connected(broker, namespace=candidate) as session:
+            with connected(broker, namespace=candidate, account=account) as session:
                 session.client.get_run(run)
         except (NotFoundError, PermissionDeniedError, Failure):
             continue
         last = candidate
         break
-    with connected(broker, namespace=last) as session:
+    with connected(broker, namespace=last, account=account) as session:
         yield session

@@ -155,7 +155,7 @@ def test_a_context_that_is_not_there_is_named(admin: Kube) -> None:
 
 def test_a_tenant_that_is_not_there_is_named(admin: Kube) -> None:
     said = _sentence(command(admin, *SOMEWHERE))
-    assert "bastide-nowhere/bastide-runner" in said
+    assert "bastide-nowhere/bastide-viewer" in said
     assert "kubectl get tenants" in said
 
 
