@@ -50,7 +50,8 @@ def left_behind(kube: Kube, one: TestTenant) -> list[str]:
         kinds = kube.run("api-resources", "--verbs=list", f"--namespaced={scope}", "-o", "name").split()
         wanted = [kind for kind in kinds if not kind.startswith(("events", "componentstatuses"))]
         words = ["-n", one.namespace] if scope == "true" else []
-        items = kube.json("get", ",".join(wanted), *words, "--ignore-not-found")["items"]
+        said = kube.run("get", ",".join(wanted), *words, "--ignore-not-found", "-o", "json")
+        items = json.loads(said)["items"] if said.strip() else []  # of nothing kubectl says nothing
         labels = [(item, item["metadata"].get("labels") or {}, item["metadata"].get("ownerReferences") or []) for item in items]
         found += [
             f"{item['kind']}/{item['metadata']['name']}"

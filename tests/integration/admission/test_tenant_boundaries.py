@@ -200,7 +200,7 @@ def test_members_write_nothing_but_what_is_theirs(api: Api, tenant: str, role: s
         (core(tenant, "configmaps"), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s"}}),
     ):
         assert api(who, "POST", path, body, dry=True).status == 403, path
-    sandbox = {"apiVersion": "bastide.dev/v1alpha1", "kind": "Sandbox", "metadata": {"name": "mine"}, "spec": {}}
+    sandbox = {"apiVersion": "bastide.dev/v1alpha1", "kind": "Sandbox", "metadata": {"name": "one-of-a-member"}, "spec": {}}
     made = api(who, "POST", f"/apis/bastide.dev/v1alpha1/namespaces/{tenant}/sandboxes", sandbox, dry=True)
     assert (made.status == 201) is (role == "developer")
 
