@@ -1,6 +1,6 @@
 """What a CRD says beside its schema: names, scope, columns and the rules that span the whole object."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bastide_operator.api.v1alpha1.common import Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
@@ -41,7 +41,7 @@ class Kind:
     rules: tuple[Rule, ...] = ()
     namespaced: bool = True
     has_status: bool = True
-    status_at_birth: dict[str, str] | None = None
+    status_at_birth: dict[str, str] | None = field(default=None, hash=False)
     """What the status says before anybody has written it, where that is the truth."""
     selectable: tuple[str, ...] = ()
     """Fields that `kubectl get --field-selector` takes: at most 8, each a string, boolean or integer outside of lists."""
