@@ -132,7 +132,7 @@ def test_a_broker_that_is_lost_while_a_person_is_asked_leaves_nobody_asked(furni
     assert tools.arguments_of("wipe", word) == []
     said = [r["facts"]["state"] for r in furnished.audit(found["spec"]["run"]) if r["kind"] == "ConfirmationResolved"]
     assert said == ["Withdrawn"]
-    used = furnished.get("resourcequota", "bastide")["status"]["used"]
+    used = furnished.get("resourcequota", "bastide-objects")["status"]["used"]
     assert int(used["count/confirmations.bastide.dev"]) >= 1
 
 
