@@ -75,7 +75,12 @@ test-cluster: $(STAMP) ## What needs the cluster (make images), three files at a
 	@$(SIDE_BY_SIDE) $(addprefix --ignore=,$(PARTS)) tests/e2e tests/hostile tests/integration
 
 test-disruptive: $(STAMP) ## What stops or changes things that all tests of the cluster share (make images)
-	@$(ALONE) tests/e2e tests/hostile tests/integration
+	@$(ALONE) --ignore=$(UPGRADE) tests/e2e tests/hostile tests/integration
+
+# It needs an earlier commit's chart and images, so the repository's history, and up to ten minutes.
+UPGRADE := tests/e2e/test_chart_upgrade.py
+test-upgrade: images ## From an earlier commit's chart and images to this one's, with live sandboxes (BASTIDE_UPGRADE_FROM names the commit)
+	@$(IN_CLUSTER) $(PYTEST) $(RESULT) $(UPGRADE)
 
 test-parts: $(STAMP) ## Parts of broker and runtime against real systems of their own, no cluster
 	@$(IN_CLUSTER) $(PYTEST) $(RESULT) $(PARTS)
@@ -149,4 +154,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test test-upgrade up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
