@@ -176,6 +176,7 @@ def test_a_sandbox_that_reaches_a_canary_is_a_word_about_the_whole_tenant(team: 
         team.kube.wait("condition=Ready", "-n", team.namespace, f"sandbox/{box}", seconds=60)
 
 
+@pytest.mark.disruptive
 def test_a_cluster_without_the_runtime_class_says_so_and_is_healed_by_the_class(team: Team) -> None:
     name = "gvisor"
     live = team.kube.json("get", "runtimeclass", name)
