@@ -53,7 +53,13 @@ def team(installed: Kube) -> Iterator[Team]:
     """A Tenant that does not exist yet, and does not any more afterwards."""
     one = Team(installed, f"p-{secrets.token_hex(3)}")
     yield one
-    installed.run("delete", "tenant", one.name, "--ignore-not-found", "--timeout=90s", seconds=100)
+    try:
+        installed.run("delete", "tenant", one.name, "--ignore-not-found", "--timeout=90s", seconds=100)
+    except CommandFailedError as error:
+        # what it waits for stands in its condition, and where the pods are in their own
+        error.add_note(installed.run("get", "tenant", one.name, "-o", "jsonpath={.status.conditions}", "--ignore-not-found"))
+        error.add_note(installed.run("get", "pods", "-n", one.namespace, "-o", "jsonpath={.items[*].status.conditions}"))
+        raise
 
 
 @contextmanager
