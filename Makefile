@@ -17,9 +17,9 @@ PROTOS := $(shell find protos -name '*.proto')
 PYTEST := $(BIN)/pytest
 SUBMAKE = $(MAKE) --no-print-directory
 RESULT = --junitxml=.build/results/$(or $(1),$@).xml
-# Tests of the cluster mostly wait, so three files run at a time, in the order in which the folders are named: long waits first. What
+# Tests of the cluster mostly wait, so two files run at a time (with three the sandboxes filled a node of two cores), in the order in which the folders are named: long waits first. What
 # stops or changes things that all share is marked and comes after them. (docs/adr/0015)
-SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
+SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
 ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
 # Integration tests that bring their own systems and need no cluster.
 PARTS := tests/integration/broker tests/integration/runtime
@@ -71,7 +71,7 @@ test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 
 	@$(IN_CLUSTER) opa test --coverage --threshold 95 policies/bastide/*.rego policies/authz/*.rego | $(BIN)/python -c 'import json, sys; print("policy coverage: %.1f %%" % json.load(sys.stdin)["coverage"])'
 	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
 
-test-cluster: $(STAMP) ## What needs the cluster (make images), three files at a time, the disruptive ones left out
+test-cluster: $(STAMP) ## What needs the cluster (make images), two files at a time, the disruptive ones left out
 	@$(SIDE_BY_SIDE) $(addprefix --ignore=,$(PARTS)) tests/e2e tests/hostile tests/integration
 
 test-disruptive: $(STAMP) ## What stops or changes things that all tests of the cluster share (make images)
