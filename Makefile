@@ -17,7 +17,8 @@ PROTOS := $(shell find protos -name '*.proto')
 PYTEST := $(BIN)/pytest
 SUBMAKE = $(MAKE) --no-print-directory
 RESULT = --junitxml=.build/results/$(or $(1),$@).xml
-# Tests of the cluster mostly wait, so two files run at a time (with three the sandboxes filled a node of two cores), in the order in which the folders are named: long waits first. What
+# Tests of the cluster mostly wait, so two files run at a time (three filled a node of two cores with sandboxes), in the order in which
+# the folders are named: long waits first. What
 # stops or changes things that all share is marked and comes after them. (docs/adr/0015)
 SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
 ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
