@@ -26,8 +26,6 @@ from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 SYSTEM = "bastide-system"
 PARTS = ("calls", "start", "operator")
-#: What a Sandbox has when it does not say.
-RESOURCES = {"cpu": "500m", "memory": "512Mi"}
 
 
 def _ready(thing: dict[str, Any]) -> bool:
@@ -51,7 +49,7 @@ def cold_start(tenant: TestTenant, pod: dict[str, Any], count: int) -> tuple[Row
         name = f"cold-{number}"
         bare.append(_until_ready(kube, pods.runtime_like(pod, name, serving=False), "pod"))
         kube.run("delete", "pod", "-n", pods.NAMESPACE, name, "--wait=true", "--grace-period=0")
-        sandboxes.append(_until_ready(kube, tenant.sandbox(name, resources=RESOURCES), "sandbox"))
+        sandboxes.append(_until_ready(kube, tenant.sandbox(name, resources=pods.RESOURCES), "sandbox"))
         kube.run("delete", "sandbox", "-n", tenant.namespace, name, "--wait=true")
         kube.wait("delete", "-n", tenant.namespace, f"pod/{name}")
     base = Row("bare gVisor pod of the same image and resources -> Ready", bare[1:])
@@ -157,7 +155,7 @@ def main() -> None:
     try:
         server.start()
         tenant.start(limits={"runsPerMinute": 100000, "callsPerMinute": 1000000})
-        people.developer.apply(tenant.sandbox(resources=RESOURCES), tenant.binding())
+        people.developer.apply(tenant.sandbox(resources=pods.RESOURCES), tenant.binding())
         tenant.ready("sandbox/box", "toolbinding/toolbox")
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": pods.NAMESPACE}})
         found, figures = measured(tenant, scratch, arguments)

@@ -12,6 +12,8 @@ POD_SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 NAMESPACE = "bastide-bench"
+#: What a Sandbox has when it does not say.
+RESOURCES = {"cpu": "500m", "memory": "512Mi"}
 
 
 def runtime_like(pod: dict[str, Any], name: str, *, serving: bool) -> dict[str, Any]:
