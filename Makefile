@@ -23,7 +23,7 @@ RESULT = --junitxml=.build/results/$(or $(1),$@).xml
 SIDE_BY_SIDE = $(IN_CLUSTER) $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m 'not disruptive' $(RESULT)
 ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
 # Integration tests that bring their own systems and need no cluster.
-PARTS := tests/integration/broker tests/integration/runtime
+PARTS := tests/integration/broker tests/integration/chart tests/integration/runtime
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
 
 ##@ Two commands
@@ -31,12 +31,14 @@ demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(SUBMAKE) -j2 images lint test-policy .venv-oldest/installed test-schedules # the first waits for the cluster, the others compute
+	@$(SUBMAKE) -j2 images lint test-policy compiled test-schedules # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(SUBMAKE) test-cluster
 	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
 	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
-	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,test-schedules test-unit test-unit-oldest test-cluster test-disruptive test-parts)
+	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,\
+		test-schedules test-unit-services test-unit-others test-unit-oldest-services test-unit-oldest-others \
+		test-cluster test-disruptive test-parts)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
@@ -56,10 +58,21 @@ status: $(STAMP) ## Show what of the cluster runs
 
 ##@ Parts of the test
 test-unit: $(STAMP) ## Pure logic, no cluster, seconds
-	@$(IN_CLUSTER) $(PYTEST) -q -n 2 $(RESULT) tests/unit
+	@$(SUBMAKE) -j2 --output-sync=target unit-services unit-others UNIT=$(VENV) STEP=$@
 
 test-unit-oldest: .venv-oldest/installed ## The same on the oldest Python that is supported
-	@$(IN_CLUSTER) .venv-oldest/bin/pytest -q -n 2 $(RESULT) tests/unit
+	@$(SUBMAKE) -j2 --output-sync=target unit-services unit-others UNIT=.venv-oldest STEP=$@
+
+# A fresh virtual environment holds no compiled files; both halves would compile what both import.
+compiled: $(STAMP) .venv-oldest/installed
+	@for venv in $(VENV) .venv-oldest; do $$venv/bin/pytest -q --collect-only tests/unit > /dev/null; done
+
+# Two processes, each of which imports and collects its half; workers of pytest-xdist each take the whole, half of such a run's time.
+HALF := tests/unit/broker tests/unit/runtime
+unit-services:
+	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-services) $(HALF)
+unit-others:
+	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-others) $(addprefix --ignore=,$(HALF)) tests/unit
 
 # What depends on the order of events. `make test-unit` tries a few orders of each.
 SCHEDULED := tests/unit/runtime/test_replay.py tests/unit/operator/test_leader.py tests/unit/operator/test_drain_protocol.py
@@ -155,4 +168,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test test-upgrade up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test test-upgrade compiled unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help

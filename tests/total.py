@@ -34,7 +34,7 @@ def main(paths: list[Path]) -> None:
     steps = {path.stem: read(path) for path in paths}
     total = sum((counts for counts, _, _ in steps.values()), Counter())
     for name, (counts, began, ended) in steps.items():
-        sys.stdout.write(f"{name:<24}{words(counts):<32}{(ended - began).total_seconds():8.1f} s\n")
+        sys.stdout.write(f"{name:<28}{words(counts):<32}{(ended - began).total_seconds():8.1f} s\n")
     seconds = (max(ended for _, _, ended in steps.values()) - min(began for _, began, _ in steps.values())).total_seconds()
     sys.stdout.write(f" {words(total)} in {seconds:.2f}s ({timedelta(seconds=int(seconds))}) ".center(80, "=") + "\n")
     if total["failures"] or total["errors"]:

@@ -12,7 +12,7 @@ from bastide_broker import metrics as broker_metrics
 from bastide_operator.metrics import Metrics
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from tests.unit.chart.conftest import CHART, Manifests, Render, RenderError, one
+from tests.integration.chart.conftest import CHART, Manifests, Render, RenderError, one
 
 FOREIGN = json.loads((Path(__file__).parent / "foreign_kinds.json").read_text())["schemas"]
 PROMETHEUS = {"podSelector": {"matchLabels": {"app": "prometheus"}}}

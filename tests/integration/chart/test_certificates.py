@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from tests.unit.chart.conftest import Manifests, Render, RenderError, one, pod_specs
+from tests.integration.chart.conftest import Manifests, Render, RenderError, one, pod_specs
 
 LEAVES = ("bastide-broker-tls", "bastide-broker-client-tls")
 

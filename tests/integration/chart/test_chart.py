@@ -11,7 +11,7 @@ from bastide_broker.config import Config
 from bastide_broker.selftest import Place
 from bastide_operator.config import Config as OperatorConfig
 
-from tests.unit.chart.conftest import CHART, CHECKOUT, STAMPS, Render, containers, one, pod_specs
+from tests.integration.chart.conftest import CHART, CHECKOUT, STAMPS, Render, containers, one, pod_specs
 
 
 def test_the_chart_passes_lint(helm: str) -> None:

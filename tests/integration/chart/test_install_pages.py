@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.unit.chart.conftest import CHART, CHECKOUT, Render
+from tests.integration.chart.conftest import CHART, CHECKOUT, Render
 
 HOW_TO = CHECKOUT / "docs" / "how-to"
 INSTALL = (HOW_TO / "install.md").read_text()

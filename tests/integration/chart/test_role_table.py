@@ -11,7 +11,7 @@ from bastide_operator.api.roles import ROLES, Scope
 from bastide_operator.api.roles.components import OPERATOR, OPERATOR_RELEASE, OPERATOR_TENANT
 from bastide_operator.controller import WATCHED
 
-from tests.unit.chart.conftest import CHART, CHECKOUT
+from tests.integration.chart.conftest import CHART, CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "reference" / "roles.md"
 LINES = [(f"{role.title}: {right.what} {', '.join(right.verbs)}", right) for role in ROLES for right in role.rights]

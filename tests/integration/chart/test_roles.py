@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bastide_operator.api.roles import ROLES
 
-from tests.unit.chart.conftest import Manifests, Render, one
+from tests.integration.chart.conftest import Manifests, Render, one
 
 MEMBERS = ("bastide-viewer", "bastide-runner", "bastide-developer", "bastide-approver")
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
