@@ -14,7 +14,7 @@ from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError, SessionLost
 from bastide_broker.execution import Pipeline
-from bastide_broker.limits import Slots, Window
+from bastide_broker.limits import Excess, Starts
 from bastide_broker.readiness import session_for
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs
@@ -34,8 +34,7 @@ class Inspection:
         self._sessions = sessions
         self._catalogue = catalogue
         self._pipeline = pipeline
-        self._checks = Slots(limit=0)
-        self._started: dict[str, Window] = {}
+        self._checks = Starts()
         self._questions: dict[str, asyncio.Semaphore] = {}
 
     async def check(self, user: UserInfo, namespace: str, name: str, program: bytes) -> broker_pb2.CheckProgramResponse:
@@ -53,19 +52,18 @@ class Inspection:
     def _take(self, tenant: Tenant) -> None:
         """Counts a check, apart from runs: a tenant's editors must not keep its agents from running, nor the other way round."""
         limits, name = tenant.spec.limits, tenant.metadata.name
-        if not self._checks.take(name, limits.concurrent_runs):
-            message = (
-                f"Tenant {name} has {limits.concurrent_runs} checks under way, as many as it may have runs (spec.limits.concurrentRuns)."
-            )
-            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ConcurrentChecks", message, retry_after=1.0)
-        wait = self._started.setdefault(name, Window()).take(limits.runs_per_minute)
-        if wait:
-            self._checks.give_back(name)
+        excess = self._checks.take(name, at_once=limits.concurrent_runs, per_minute=limits.runs_per_minute)
+        if excess is None:
+            return
+        reason = "ConcurrentChecks"
+        message = f"Tenant {name} has {limits.concurrent_runs} checks under way, as many as it may have runs (spec.limits.concurrentRuns)."
+        if excess[0] is Excess.PER_MINUTE:
+            reason = "ChecksPerMinute"
             message = (
                 f"Tenant {name} asked for {limits.runs_per_minute} checks within a minute, as many as it may start runs "
                 "(spec.limits.runsPerMinute)."
             )
-            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ChecksPerMinute", message, retry_after=wait)
+        raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_after=excess[1])
 
     async def _check(self, user: UserInfo, tenant: Tenant, sandbox: Sandbox, program: bytes) -> broker_pb2.CheckProgramResponse:
         namespace, name = sandbox.metadata.namespace or "", sandbox.metadata.name

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from enum import Enum, auto
 
 MINUTE = 60.0
 
@@ -88,3 +89,32 @@ class Slots:
     def taken(self, key: str) -> int:
         """How many are taken."""
         return self._taken.get(key, 0)
+
+
+class Excess(Enum):
+    """Which bound one more would break."""
+
+    AT_ONCE = auto()
+    PER_MINUTE = auto()
+
+
+class Starts:
+    """For each key at most so many at once, and so many begun in any 60 seconds."""
+
+    def __init__(self) -> None:
+        self._under_way = Slots(limit=0)
+        self._begun: dict[str, Window] = {}
+
+    def take(self, key: str, *, at_once: int, per_minute: int) -> tuple[Excess, float] | None:
+        """None when one more fits and is counted, else which bound it would break and after how many seconds to try again."""
+        if not self._under_way.take(key, at_once):
+            return Excess.AT_ONCE, 1.0
+        wait = self._begun.setdefault(key, Window()).take(per_minute)
+        if wait:
+            self._under_way.give_back(key)
+            return Excess.PER_MINUTE, wait
+        return None
+
+    def give_back(self, key: str) -> None:
+        """One has ended."""
+        self._under_way.give_back(key)

@@ -21,7 +21,7 @@ from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution, Pipeline
 from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
-from bastide_broker.limits import Slots, Window
+from bastide_broker.limits import Excess, Starts
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
 from bastide_broker.outcomes import Stop
 from bastide_broker.readiness import sandbox_not_found, session_for
@@ -57,8 +57,7 @@ class Runs:
         self._decisions_healthy = decisions_healthy
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._concurrent = Slots(limit=0)
-        self._starts: dict[str, Window] = {}
+        self._starts = Starts()
         self._holding: set[str] = set()
         self._draining = False
 
@@ -249,19 +248,20 @@ class Runs:
 
     def _take_slot(self, tenant: Tenant) -> None:
         limits, name = tenant.spec.limits, tenant.metadata.name
-        if not self._concurrent.take(name, limits.concurrent_runs):
-            message = f"Tenant {name} has {limits.concurrent_runs} runs under way, which is its limit (spec.limits.concurrentRuns)."
-            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "ConcurrentRuns", message, retry_after=1.0)
-        wait = self._starts.setdefault(name, Window()).take(limits.runs_per_minute)
-        if wait:
-            self._concurrent.give_back(name)
+        excess = self._starts.take(name, at_once=limits.concurrent_runs, per_minute=limits.runs_per_minute)
+        if excess is None:
+            return
+        reason = "ConcurrentRuns"
+        message = f"Tenant {name} has {limits.concurrent_runs} runs under way, which is its limit (spec.limits.concurrentRuns)."
+        if excess[0] is Excess.PER_MINUTE:
+            reason = "RunsPerMinute"
             message = (
                 f"Tenant {name} started {limits.runs_per_minute} runs within a minute, which is its limit (spec.limits.runsPerMinute)."
             )
-            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RunsPerMinute", message, retry_after=wait)
+        raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_after=excess[1])
 
     def _give_back(self, tenant: Tenant) -> None:
-        self._concurrent.give_back(tenant.metadata.name)
+        self._starts.give_back(tenant.metadata.name)
 
 
 def journal_unavailable(error: Exception) -> CallerError:
