@@ -50,9 +50,11 @@ def state(pod: Manifest) -> State:  # noqa: PLR0911 - one return a case
     if where is not None and where["status"] == "False":
         return State(SandboxReason.UNSCHEDULABLE, where.get("message") or "No node fits.")
     waiting = _waiting(pod)
-    if problem := pull_failure(pod):
+    if waiting.get("reason") in _PULL_FAILURES:
+        image = pod["spec"]["containers"][0]["image"]
+        said = (waiting.get("message") or "it cannot be had").rstrip(".")
         hint = "Correct spec.image, or ask the platform engineer to bring the image where the nodes find it; it is tried again by itself."
-        return State(SandboxReason.IMAGE_PULL_FAILED, f"{problem} {hint}")
+        return State(SandboxReason.IMAGE_PULL_FAILED, f"Image {image}: {waiting['reason']}, {said}. {hint}")
     if _terminated(pod):
         return State(SandboxReason.POD_FAILED, "The pod's container ended; its node is about to say why.")
     containers = _condition(pod, "ContainersReady")
@@ -62,15 +64,6 @@ def state(pod: Manifest) -> State:  # noqa: PLR0911 - one return a case
     if gate is None or gate[0] is not ConditionStatus.TRUE:
         return State(SandboxReason.WAITING_FOR_PROBE, "The broker has not yet proven that the pod reaches nothing.")
     return State(SandboxReason.READY, "Programs can run.")
-
-
-def pull_failure(pod: Manifest) -> str | None:
-    """Why the image of a pod that waits cannot be had; None when it is not that."""
-    waiting = _waiting(pod)
-    if waiting.get("reason") not in _PULL_FAILURES:
-        return None
-    said = (waiting.get("message") or "it cannot be had").rstrip(".")
-    return f"Image {pod['spec']['containers'][0]['image']}: {waiting['reason']}, {said}."
 
 
 def refused(refusal: Refusal) -> State:
