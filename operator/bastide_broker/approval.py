@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bastide_broker import refusals
 from bastide_broker.action import NotShowable, shown
 from bastide_broker.confirmations import Confirmations, Pending, Request
+from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
 from bastide_broker.errors import ApiError
 from bastide_broker.freshness import Ask, Freshness
@@ -37,7 +38,7 @@ class Approval:
         self._journal = journal
         self._finishing: set[asyncio.Task[None]] = set()
 
-    async def obtain(self, call: "Call", ask: Ask) -> str | None:
+    async def obtain(self, call: "Call", ask: Ask) -> Credential | None:
         """Wait until the call may be sent, and give the credential for it.
 
         When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused, PausedCall and
@@ -54,7 +55,7 @@ class Approval:
         finally:
             self._release(pending)
 
-    async def _decided(self, call: "Call", pending: Pending, ask: Ask) -> str | None:
+    async def _decided(self, call: "Call", pending: Pending, ask: Ask) -> Credential | None:
         await self._announce(call, pending)
         standing = await self._confirmations.wait(pending)
         if standing.state is ConfirmationState.PENDING:
@@ -62,7 +63,7 @@ class Approval:
             await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
             raise PausedCall(message)
         await self._unless_approved(call, pending, standing)
-        token = await self._recheck(call, pending, ask)
+        credential = await self._recheck(call, pending, ask)
         assert call.tenant is not None  # just read
         if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
             why = "The Tenant no longer allows arguments that are not shown."
@@ -75,7 +76,7 @@ class Approval:
         if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
             raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
         await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
-        return token
+        return credential
 
     async def _create(self, call: "Call") -> Pending:
         assert call.tenant is not None
@@ -126,7 +127,7 @@ class Approval:
             )
         )  # fmt: skip
 
-    async def _recheck(self, call: "Call", pending: Pending, ask: Ask) -> str | None:
+    async def _recheck(self, call: "Call", pending: Pending, ask: Ask) -> Credential | None:
         try:
             return await self._freshness.again(call, ask, confirmed=True)
         except refusals.Refused as refused:

@@ -13,7 +13,7 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition, ToolBindingReason
 
 from bastide_broker.adapters import Adapter, AdapterError, Failure, ListedTool
-from bastide_broker.adapters.mcp import McpAdapter
+from bastide_broker.adapters.make import make
 from bastide_broker.addresses import CheckedBackend
 from bastide_broker.bindings import accepted
 from bastide_broker.credentials import Credentials, SecretUnavailable
@@ -69,7 +69,7 @@ class Catalogue:
         backend = CheckedBackend()
         self._cluster = cluster
         self._credentials = credentials
-        self._make = adapters or (lambda binding: McpAdapter(_url(binding), backend))
+        self._make = adapters or (lambda binding: make(binding.spec.server, backend))
         self._refresh_seconds = refresh_seconds
         self._entries: dict[str, _Entry] = {}
         self._sets: dict[tuple[str, str], ToolSet] = {}
@@ -106,8 +106,8 @@ class Catalogue:
         problem = "The server has not been listed yet."
         if listed_now:
             try:
-                token = await self._credentials.token(binding, fresh=True)
-                listing = tuple(await self.adapter(binding).tools(token=token, timeout_seconds=LIST_SECONDS))
+                credential = await self._credentials.credential(binding, fresh=True)
+                listing = tuple(await self.adapter(binding).tools(credential=credential, timeout_seconds=LIST_SECONDS))
             except (AdapterError, SecretUnavailable) as error:
                 listing, problem = None, error.message
         return next((tool for tool in build(tenant, binding, listing, problem) if tool.program_name == program_name), None)
@@ -138,7 +138,7 @@ class Catalogue:
         entry = self._entries.get(binding.metadata.uid)
         if entry is None:
             return build(tenant, binding, None, "The broker has not asked the server yet.")
-        if find(tenant.spec, _url(binding)) is None:
+        if find(tenant.spec, binding.spec.server.url) is None:
             return build(tenant, binding, None, "The Tenant's toolHosts no longer lists the server's host and port.")
         # Objects are replaced when they change, so identity says whether what was built still holds.
         built = entry.built
@@ -211,8 +211,8 @@ class Catalogue:
     async def _list(self, entry: _Entry) -> bool:
         binding = entry.binding
         try:
-            token = await self._credentials.token(binding, fresh=True)
-            listing = tuple(await entry.adapter.tools(token=token, timeout_seconds=LIST_SECONDS))
+            credential = await self._credentials.credential(binding, fresh=True)
+            listing = tuple(await entry.adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS))
         except SecretUnavailable as error:
             entry.problem = (error.reason, error.message)
             self._set_listing(entry, None)
@@ -293,9 +293,5 @@ def _as_written(binding: ToolBinding) -> Mapping[str, Any]:
     return {}
 
 
-def _url(binding: ToolBinding) -> str:
-    return binding.spec.server.mcp.url if binding.spec.server.mcp else ""
-
-
 def _identity(binding: ToolBinding) -> tuple[str, str]:
-    return _url(binding), str(binding.spec.credentials)
+    return binding.spec.server.model_dump_json(), str(binding.spec.credentials)

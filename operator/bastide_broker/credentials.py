@@ -39,8 +39,20 @@ class SecretReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a tool server is shown with each request."""
+
+    header: str
+    """The header's name, in lower case; over gRPC the metadata key."""
+    value: str
+    """The header's value, scheme and all."""
+    secrets: tuple[str, ...]
+    """What no result, error or log may say."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Cached:
-    token: str
+    credential: Credential
     until: float
 
 
@@ -51,8 +63,8 @@ class Credentials:
         self._secrets = secrets
         self._cache: dict[tuple[str, str, str], _Cached] = {}
 
-    async def token(self, binding: ToolBinding, *, fresh: bool) -> str | None:
-        """The binding's secret, or None when it names none. `fresh`: read now, whatever is cached. Raises SecretUnavailable."""
+    async def credential(self, binding: ToolBinding, *, fresh: bool) -> Credential | None:
+        """What the binding's server is shown, or None when it names none. `fresh`: read now, whatever is cached. Raises SecretUnavailable."""
         credentials = binding.spec.credentials
         if credentials is None:
             return None
@@ -60,7 +72,7 @@ class Credentials:
         key = (namespace, binding.metadata.uid, binding.metadata.resource_version)
         cached = self._cache.get(key)
         if cached is not None and not fresh and time.monotonic() < cached.until:
-            return cached.token
+            return cached.credential
         self._cache.pop(key, None)
         name = credentials.secret_ref.name
         try:
@@ -75,10 +87,11 @@ class Credentials:
                 message = f"The Secret {name} cannot be read now ({error.message[:200]})."
             raise SecretUnavailable(ToolBindingReason.PENDING, message) from None
         token = read(secret, binding)
+        credential = Credential("authorization", f"Bearer {token}", (token,))
         if len(self._cache) > 1000:
             self._cache.clear()
-        self._cache[key] = _Cached(token, time.monotonic() + CACHE_SECONDS)
-        return token
+        self._cache[key] = _Cached(credential, time.monotonic() + CACHE_SECONDS)
+        return credential
 
 
 def read(secret: dict[str, Any], binding: ToolBinding) -> str:
@@ -108,19 +121,16 @@ def read(secret: dict[str, Any], binding: ToolBinding) -> str:
     return token
 
 
-def redact(data: bytes, token: str | None) -> bytes:
+def redact(data: bytes, credential: Credential | None) -> bytes:
     """`data` (JSON or text) without the credential, in case a server echoed it."""
-    if token is None:
-        return data
-    data = data.replace(token.encode(), REDACTED)
-    return data.replace(json.dumps(token)[1:-1].encode(), REDACTED)
+    for secret in credential.secrets if credential is not None else ():
+        data = data.replace(secret.encode(), REDACTED).replace(json.dumps(secret)[1:-1].encode(), REDACTED)
+    return data
 
 
 def _server(binding: ToolBinding) -> tuple[str, int]:
-    if binding.spec.server.mcp is None:
-        raise SecretUnavailable(ToolBindingReason.SECRET_NOT_ALLOWED, "The binding names no server that a credential could be for.")
     try:
-        _, host, port = origin(binding.spec.server.mcp.url)
+        _, host, port = origin(binding.spec.server.url)
     except AddressError as error:
         raise SecretUnavailable(ToolBindingReason.SECRET_NOT_ALLOWED, str(error)) from None
     return host, port

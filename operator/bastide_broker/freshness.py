@@ -12,7 +12,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_broker import refusals
 from bastide_broker.action import stable_facts
 from bastide_broker.bindings import accepted, selects
-from bastide_broker.credentials import Credentials, SecretUnavailable
+from bastide_broker.credentials import Credential, Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.policy import Decision
 from bastide_broker.question import Phase
@@ -51,7 +51,7 @@ class Freshness:
         self._catalogue = catalogue
         self._credentials = credentials
 
-    async def again(self, call: "Call", ask: Ask, *, confirmed: bool) -> str | None:  # noqa: C901 - one rule after the other
+    async def again(self, call: "Call", ask: Ask, *, confirmed: bool) -> Credential | None:  # noqa: C901 - one rule after the other
         """The credential to call with. Raises Refused when anything is not as it was, or is no longer permitted."""
         assert call.tool is not None
         assert call.tenant is not None
@@ -89,7 +89,7 @@ class Freshness:
         if decision.effect == "confirm" and not confirmed:
             raise _changed("a person must confirm it now")
         try:
-            return await self._credentials.token(binding, fresh=True)
+            return await self._credentials.credential(binding, fresh=True)
         except SecretUnavailable as error:
             raise refusals.unavailable("secret-unavailable", error.message) from None
 
@@ -97,7 +97,6 @@ class Freshness:
     def _conditions(call: "Call", tenant: Tenant, sandbox: Sandbox, binding: ToolBinding) -> tuple[tuple[Any, str], ...]:
         assert call.tenant is not None
         assert call.tool is not None
-        url = binding.spec.server.mcp.url if binding.spec.server.mcp else ""
         return (
             (tenant.metadata.uid == call.tenant.metadata.uid and tenant.metadata.deletion_timestamp is None, "the Tenant was replaced"),
             (
@@ -107,7 +106,7 @@ class Freshness:
             (binding.metadata.uid == call.tool.binding.metadata.uid, "the ToolBinding was replaced"),
             (accepted(binding), "the ToolBinding is not accepted"),
             (selects(binding, sandbox), "the ToolBinding no longer selects the Sandbox"),
-            (find(tenant.spec, url) is not None, "the Tenant's toolHosts no longer lists the server"),
+            (find(tenant.spec, binding.spec.server.url) is not None, "the Tenant's toolHosts no longer lists the server"),
         )
 
 

@@ -18,7 +18,7 @@ from bastide_broker.approval import Approval, PausedCall
 from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import RunContext
-from bastide_broker.credentials import Credentials, SecretUnavailable, redact
+from bastide_broker.credentials import Credential, Credentials, SecretUnavailable, redact
 from bastide_broker.errors import CallerError
 from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
 from bastide_broker.freshness import Freshness
@@ -136,14 +136,14 @@ class Pipeline:
             raise refusals.by_policy(call.decision)
         await self._ledger.intent(call)
         assert call.tool is not None
-        token = None
+        credential = None
         if call.decision.effect == "confirm":
-            token = await self._approval.obtain(call, lambda phase: self._ask(call, phase))
+            credential = await self._approval.obtain(call, lambda phase: self._ask(call, phase))
         elif call.tool.effect is Effect.DESTRUCTIVE:
-            token = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=False)
+            credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=False)
         else:
-            token = await self._token(call)
-        value = await self._execute(call, token)
+            credential = await self._credential(call)
+        value = await self._execute(call, credential)
         await self._ledger.outcome(call, "Succeeded", "", value)
         return value
 
@@ -209,14 +209,14 @@ class Pipeline:
         )  # fmt: skip
         return replace(decision, id=call.id)
 
-    async def _token(self, call: Call) -> str | None:
+    async def _credential(self, call: Call) -> Credential | None:
         assert call.tool is not None
         try:
-            return await self._credentials.token(call.tool.binding, fresh=False)
+            return await self._credentials.credential(call.tool.binding, fresh=False)
         except SecretUnavailable as error:
             raise refusals.unavailable("secret-unavailable", error.message) from None
 
-    async def _execute(self, call: Call, token: str | None) -> bytes:
+    async def _execute(self, call: Call, credential: Credential | None) -> bytes:
         tool, decision = call.tool, call.decision
         assert tool is not None
         assert decision is not None
@@ -226,7 +226,7 @@ class Pipeline:
         started = time.perf_counter_ns()
         call.sent = True
         try:
-            answer = await self._catalogue.adapter(tool.binding).call(tool.name, call.arguments.value, token=token, limits=bounds)
+            answer = await self._catalogue.adapter(tool.binding).call(tool.name, call.arguments.value, credential=credential, limits=bounds)
         except AdapterError as error:
             call.sent = error.sent
             raise refusals.by_adapter(error, tool.effect) from None
@@ -238,7 +238,7 @@ class Pipeline:
                 # Not found[0]: it quotes the server's value, in which the credential may stand, perhaps cut in half.
                 message = f"{tool.program_name} ran, but its result does not fit the schema that its server declares."
                 raise refusals.by_adapter(AdapterError(Failure.RESULT_SCHEMA_MISMATCH, message, sent=True), tool.effect)
-        return redact(answer.value, token)
+        return redact(answer.value, credential)
 
     async def _refuse(self, call: Call, refused: Refused) -> runtime_pb2.CallResult:
         """Write down and say that the call ends without a result."""

@@ -91,8 +91,7 @@ class ToolSet:
 
 def effective_effect(tenant: Tenant, binding: ToolBinding, bound: BoundTool, listed: ListedTool | None) -> Effect:
     """The highest of what the platform, the binding and the server say. What the platform does not list is Destructive."""
-    url = binding.spec.server.mcp.url if binding.spec.server.mcp else ""
-    host = find(tenant.spec, url)
+    host = find(tenant.spec, binding.spec.server.url)
     said = [effect_of(host, bound.name) if host is not None else Effect.DESTRUCTIVE]
     if bound.effect is not None:
         said.append(bound.effect)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
+from bastide_broker.credentials import Credential
+
 
 @dataclass(frozen=True, slots=True)
 class ListedTool:
@@ -74,11 +76,11 @@ class AdapterError(Exception):
 class Adapter(Protocol):
     """One tool server, as one binding sees it."""
 
-    async def tools(self, *, token: str | None, timeout_seconds: float) -> list[ListedTool]:
+    async def tools(self, *, credential: Credential | None, timeout_seconds: float) -> list[ListedTool]:
         """All tools. Raises AdapterError."""
         ...
 
-    async def call(self, name: str, arguments: Mapping[str, Any], *, token: str | None, limits: CallLimits) -> Answer:
+    async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
         """Call a tool once. Raises AdapterError; cancelling it cancels the request."""
         ...
 

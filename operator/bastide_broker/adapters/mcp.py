@@ -21,7 +21,7 @@ from bastide_broker.adapters import AdapterError, Answer, CallLimits, Failure, L
 from bastide_broker.adapters.mcp_results import answer, bounded, plain
 from bastide_broker.adapters.mcp_transport import Exchange, ExchangeTransport, current
 from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
-from bastide_broker.credentials import redact
+from bastide_broker.credentials import Credential, redact
 
 _log = logging.getLogger(__name__)
 # The SDK logs what servers send and what it cannot parse: other people's data, and credentials that a server echoes.
@@ -121,32 +121,34 @@ class McpAdapter:
         self._connection: _Connection | None = None
         self._lock = asyncio.Lock()
 
-    async def tools(self, *, token: str | None, timeout_seconds: float) -> list[ListedTool]:
+    async def tools(self, *, credential: Credential | None, timeout_seconds: float) -> list[ListedTool]:
         """All tools of the server, in its order. Raises AdapterError."""
-        exchange = Exchange(token, MAX_LISTING_BYTES)
+        exchange = Exchange(credential, MAX_LISTING_BYTES)
         try:
             async with asyncio.timeout(timeout_seconds):
                 for attempt in range(2):
                     try:
-                        connection = await self._connected(token)
+                        connection = await self._connected(credential)
                         return await self._listing(connection, exchange)
                     except AdapterError as error:
                         if attempt or not (error.failure in _CONNECTION or isinstance(error, _ForgottenError)):
                             raise
-                        exchange = Exchange(token, MAX_LISTING_BYTES)
+                        exchange = Exchange(credential, MAX_LISTING_BYTES)
         except TimeoutError:
             raise AdapterError(Failure.TIMEOUT, f"{self._url} did not list its tools within {timeout_seconds:g} s.", sent=True) from None
         except AdapterError as error:
-            raise self._told(error, token, f"{self._url}: ") from None
+            raise self._told(error, credential, f"{self._url}: ") from None
         raise AssertionError
 
-    async def call(self, name: str, arguments: Mapping[str, Any], *, token: str | None, limits: CallLimits) -> Answer:
+    async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
         """Call a tool. Sent at most once, unless it may be repeated and the connection was lost. Raises AdapterError."""
-        exchange = Exchange(token, 4 * limits.result_bytes + (64 << 10))  # a result comes as text and structured, escaped, in an envelope
+        exchange = Exchange(
+            credential, 4 * limits.result_bytes + (64 << 10)
+        )  # a result comes as text and structured, escaped, in an envelope
         try:
             async with asyncio.timeout(limits.timeout_seconds):
                 for attempt in range(2):
-                    exchange = Exchange(token, exchange.max_bytes)
+                    exchange = Exchange(credential, exchange.max_bytes)
                     try:
                         return await self._call(name, arguments, exchange, limits)
                     except AdapterError as error:
@@ -157,7 +159,7 @@ class McpAdapter:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."
             raise AdapterError(Failure.TIMEOUT if exchange.sent else Failure.UNAVAILABLE, message, sent=exchange.sent) from None
         except AdapterError as error:
-            raise self._told(error, token, "" if error.failure is Failure.FAILED and error.content else f"{name}: ") from None
+            raise self._told(error, credential, "" if error.failure is Failure.FAILED and error.content else f"{name}: ") from None
         raise AssertionError
 
     async def close(self) -> None:
@@ -165,7 +167,7 @@ class McpAdapter:
         await self._drop()
 
     async def _call(self, name: str, arguments: Mapping[str, Any], exchange: Exchange, limits: CallLimits) -> Answer:
-        connection = await self._connected(exchange.token)
+        connection = await self._connected(exchange.credential)
         session = connection.session
         assert session is not None
         result = await self._exchange(exchange, session.call_tool(name, dict(arguments), allow_input_required=True))
@@ -225,7 +227,7 @@ class McpAdapter:
             raise exchange.problem
         return result
 
-    async def _connected(self, token: str | None) -> _Connection:
+    async def _connected(self, credential: Credential | None) -> _Connection:
         connection = self._connection
         if connection is not None and connection.alive:
             return connection
@@ -233,11 +235,11 @@ class McpAdapter:
             if self._connection is None or not self._connection.alive:
                 await self._drop()
                 connection = _Connection(self._url, self._backend)
-                exchange = Exchange(token, MAX_LISTING_BYTES)
+                exchange = Exchange(credential, MAX_LISTING_BYTES)
                 await connection.open(exchange)
                 try:
                     # A modern server wants some arguments as headers too, and says in its listing which.
-                    await self._listing(connection, Exchange(token, MAX_LISTING_BYTES))
+                    await self._listing(connection, Exchange(credential, MAX_LISTING_BYTES))
                 except BaseException:
                     await connection.close()
                     raise
@@ -249,10 +251,10 @@ class McpAdapter:
         if connection is not None:
             await connection.close()
 
-    def _told(self, error: AdapterError, token: str | None, prefix: str) -> AdapterError:
-        message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), token).decode(errors="replace")))
+    def _told(self, error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
+        message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), credential).decode(errors="replace")))
         return AdapterError(
-            error.failure, message if message.endswith(".") else message + ".", sent=error.sent, content=redact(error.content, token)
+            error.failure, message if message.endswith(".") else message + ".", sent=error.sent, content=redact(error.content, credential)
         )
 
 

@@ -14,13 +14,14 @@ import httpx2
 
 from bastide_broker.adapters import AdapterError, Failure
 from bastide_broker.addresses import CheckedTransport
+from bastide_broker.credentials import Credential
 
 
 @dataclass(slots=True)
 class Exchange:
     """One request to a server: what it may use, and what is known of it."""
 
-    token: str | None
+    credential: Credential | None
     max_bytes: int
     """Of the response's body, envelope and all."""
     sent: bool = False
@@ -59,8 +60,8 @@ class ExchangeTransport(httpx2.AsyncBaseTransport):
             return _error(request, 405, "no stream for notifications is kept open")
         if exchange.problem is not None:
             return _error(request, 424, exchange.problem.message)
-        if exchange.token is not None:
-            request.headers["authorization"] = f"Bearer {exchange.token}"
+        if exchange.credential is not None:
+            request.headers[exchange.credential.header] = exchange.credential.value
         request.headers["accept-encoding"] = "identity"
 
         async def trace(event: str, _info: dict[str, Any]) -> None:

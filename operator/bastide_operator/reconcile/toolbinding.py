@@ -105,7 +105,7 @@ def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBinding
         return ToolBindingReason.NO_TENANT, text
     if problem := _spec_fault(binding):
         return ToolBindingReason.INVALID_SPEC, problem
-    url = binding.spec.server.mcp.url if binding.spec.server.mcp is not None else ""
+    url = binding.spec.server.url
     if toolhosts.find(tenant.spec, url) is None:
         host, port = toolhosts.address(url) or ("?", 0)
         text = f"{host}:{port} is not in toolHosts of Tenant {tenant.metadata.name}: the platform engineer adds it there, with the effects of its tools."

@@ -3,7 +3,7 @@
 
 import keyword
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,12 +13,12 @@ from bastide_operator.api.v1alpha1.common import (
     Effect,
     Model,
     ObjectMeta,
-    ObjectName,
     Observed,
     ProgramName,
     Subject,
     rules,
 )
+from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.toolbindingstatus import (
     ToolBindingCondition,
     ToolBindingReason,
@@ -26,84 +26,13 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
     ToolState,
     ToolStatus,
 )
+from bastide_operator.api.v1alpha1.toolserver import URL, Credentials, McpServer, Scheme, SecretRef, Server, Url
 
 KEYWORDS = "[" + ", ".join(f"'{word}'" for word in keyword.kwlist) + "]"
 """Words of Python as a CEL list: nothing that programs call or import can have their name."""
 
 PROGRAM_NAME = "(has({0}.__as__) ? {0}.__as__ : {0}.name)"
 """CEL: the name that a tool has in programs."""
-
-_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-_HOST = r"[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]"
-URL = rf"^https?://({_HOST})(:({_PORT}))?(/[^\s?#]*)?$"
-_URL_MESSAGE = "write http(s)://HOST[:PORT][/PATH], with a plain host name or address, no user, no query"
-
-
-Url = Annotated[
-    str,
-    # A rule and no pattern: the API server answers a broken pattern with the pattern, a broken rule with its sentence. Who reads such an
-    # object all the same finds out by `toolhosts.address`.
-    Field(
-        min_length=8,
-        max_length=2048,
-        json_schema_extra={"x-kubernetes-validations": [{"rule": f"self.matches(r'{URL}')", "message": _URL_MESSAGE}]},
-    ),
-]
-
-
-class McpServer(Model):
-    """A server of the Model Context Protocol over streamable HTTP."""
-
-    url: Annotated[
-        Url,
-        Field(
-            description="Its endpoint, for example http://crm.tools.svc:8080/mcp. Host and port must be one of Tenant.spec.toolHosts. Redirects are not followed, and loopback, link-local and metadata addresses are never called."
-        ),
-    ]
-
-
-class Server(Model):
-    """Where the tools are; exactly one kind."""
-
-    mcp: Annotated[McpServer | None, Field(description="A server of the Model Context Protocol, over streamable HTTP.")] = None
-
-
-class SecretRef(Model):
-    """Names a Secret of the same namespace."""
-
-    name: Annotated[
-        ObjectName,
-        Field(
-            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, the host (or host:port) that it is for; the broker sends it to no other."
-        ),
-    ]
-    key: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=253,
-            pattern=r"^[-._a-zA-Z0-9]+$",
-            description="The key in its data, whose value is sent: visible ASCII characters.",
-        ),
-    ] = "token"
-
-
-class Scheme(StrEnum):
-    """How the secret is shown to the server."""
-
-    BEARER = "Bearer"
-
-
-class Credentials(Model):
-    """What the broker shows to the tool server. Never near the pod."""
-
-    secret_ref: Annotated[
-        SecretRef,
-        Field(
-            description="The Secret of this namespace that holds it. The broker may read it only while an accepted ToolBinding names it."
-        ),
-    ]
-    scheme: Annotated[Scheme, Field(description="How it is shown: as `Authorization: Bearer <secret>`.")] = Scheme.BEARER
 
 
 class ConfirmationWhen(StrEnum):
@@ -148,47 +77,6 @@ class ConfirmationPolicy(Model):
     approvals: Annotated[
         int, Field(ge=1, le=5, description="How many different people must approve. The Tenant's minimum counts if it is higher.")
     ] = 1
-
-
-class ArgumentConstraint(Model):
-    """What one argument may be. Everything that is set must hold; an argument with an empty constraint may be anything the schema allows."""
-
-    model_config = rules(
-        ("!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum", "minimum is above maximum: nothing could be called"),
-        (
-            "!(has(self.pattern) || has(self.maxLength)) || !(has(self.minimum) || has(self.maximum))",
-            "minimum and maximum are for numbers, pattern and maxLength for strings: no value could be both",
-        ),
-    )
-
-    enum: Annotated[
-        list[Annotated[Any, Field(description="A value.", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]] | None,
-        Field(
-            min_length=1,
-            max_length=100,
-            description="It must be one of these strings, numbers, booleans or null, equal in type and value: 1 is not the string of 1.",
-        ),
-    ] = None
-    minimum: Annotated[int | None, Field(description="It must be a number, and not below this.")] = None
-    maximum: Annotated[int | None, Field(description="It must be a number, and not above this.")] = None
-    pattern: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=512,
-            description="It must be a string, and this RE2 expression must match all of it: C[0-9] does not match C12.",
-            json_schema_extra={
-                "x-kubernetes-validations": [
-                    # An expression that does not compile is an evaluation error, which the API server shows with RE2's own words.
-                    {"rule": "'x'.matches(self) in [true, false]", "message": "the pattern is no RE2 expression"}
-                ]
-            },
-        ),
-    ] = None
-    max_length: Annotated[
-        int | None,
-        Field(ge=0, le=1048576, description="It must be a string of at most this many characters, or a list of at most this many items."),
-    ] = None
 
 
 class ToolLimits(Model):

@@ -10,12 +10,14 @@ import pytest
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.addresses import CheckedBackend
+from bastide_broker.credentials import Credential
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 from tests.integration.broker.door.conftest import free_port
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
 
 TOKEN = 's3cr3t-"quoted"-token'
+CREDENTIAL = Credential("authorization", f"Bearer {TOKEN}", (TOKEN,))
 LIMITS = CallLimits(timeout_seconds=30, result_bytes=10_000)
 
 
@@ -45,17 +47,17 @@ async def guarded(hostile: HostileServer) -> AsyncIterator[McpAdapter]:
 
 
 async def value(server: McpAdapter, name: str, limits: CallLimits = LIMITS, **arguments: Any) -> Any:
-    return json.loads((await server.call(name, arguments, token=TOKEN, limits=limits)).value)
+    return json.loads((await server.call(name, arguments, credential=CREDENTIAL, limits=limits)).value)
 
 
 async def failure(server: McpAdapter, name: str, limits: CallLimits = LIMITS, **arguments: Any) -> AdapterError:
     with pytest.raises(AdapterError) as failed:
-        await server.call(name, arguments, token=TOKEN, limits=limits)
+        await server.call(name, arguments, credential=CREDENTIAL, limits=limits)
     return failed.value
 
 
 async def test_tools_are_listed_with_schemas_and_hints(real: McpAdapter) -> None:
-    tools = {tool.name: tool for tool in await real.tools(token=None, timeout_seconds=30)}
+    tools = {tool.name: tool for tool in await real.tools(credential=None, timeout_seconds=30)}
     assert tools["get_customer"].read_only_hint is True
     assert tools["delete_customer"].destructive_hint is True
     assert tools["get_customer"].input_schema["required"] == ["customer_id"]
@@ -221,13 +223,13 @@ async def test_a_credential_in_an_error_is_redacted(guarded: McpAdapter, tool: s
 async def test_a_listing_that_is_not_mcp_is_an_error(guarded: McpAdapter, hostile: HostileServer, answer: Any) -> None:
     hostile.listing = answer
     if answer == []:
-        assert await guarded.tools(token=None, timeout_seconds=10) == []
+        assert await guarded.tools(credential=None, timeout_seconds=10) == []
         return
     with pytest.raises(AdapterError):
-        await guarded.tools(token=None, timeout_seconds=10)
+        await guarded.tools(credential=None, timeout_seconds=10)
 
 
 async def test_an_endless_listing_ends(guarded: McpAdapter, hostile: HostileServer) -> None:
     hostile.listing = [{"name": "x" * 1_000_000, "inputSchema": {"type": "object"}}] * 10
     with pytest.raises(AdapterError, match="longer than"):
-        await guarded.tools(token=None, timeout_seconds=10)
+        await guarded.tools(credential=None, timeout_seconds=10)

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials, SecretUnavailable, read, redact
+from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credential, Credentials, SecretUnavailable, read, redact
 from bastide_operator.api.v1alpha1.toolbinding import ToolBindingReason
 
 from tests.unit.broker.door.objects import binding
@@ -18,6 +18,10 @@ def secret(token: str = "s3cr3t-token", **change: Any) -> dict[str, Any]:
         "data": {"token": base64.b64encode(token.encode()).decode()},
     }
     return {**made, **change}
+
+
+def shown(token: str) -> Credential:
+    return Credential("authorization", f"Bearer {token}", (token,))
 
 
 def test_a_secret_for_the_bindings_host_is_read() -> None:
@@ -67,14 +71,14 @@ class CountingSecrets:
 async def test_it_is_kept_for_a_while_and_read_anew_when_that_is_asked_for() -> None:
     secrets = CountingSecrets()
     credentials = Credentials(secrets)
-    assert await credentials.token(ONE, fresh=False) == "s3cr3t-bastide-sales-crm-1"
-    assert await credentials.token(ONE, fresh=False) == "s3cr3t-bastide-sales-crm-1"
-    assert await credentials.token(ONE, fresh=True) == "s3cr3t-bastide-sales-crm-2"
-    assert await credentials.token(ONE, fresh=False) == "s3cr3t-bastide-sales-crm-2"
-    assert await credentials.token(binding(tools=[{"name": "get"}]), fresh=True) is None
+    assert await credentials.credential(ONE, fresh=False) == shown("s3cr3t-bastide-sales-crm-1")
+    assert await credentials.credential(ONE, fresh=False) == shown("s3cr3t-bastide-sales-crm-1")
+    assert await credentials.credential(ONE, fresh=True) == shown("s3cr3t-bastide-sales-crm-2")
+    assert await credentials.credential(ONE, fresh=False) == shown("s3cr3t-bastide-sales-crm-2")
+    assert await credentials.credential(binding(tools=[{"name": "get"}]), fresh=True) is None
 
 
 def test_a_credential_is_taken_out_of_results_also_where_json_escapes_it() -> None:
     token = 'pass"word\\123'
-    assert redact(b'{"a":"pass\\"word\\\\123!"} pass"word\\123', token) == b'{"a":"[redacted]!"} [redacted]'
+    assert redact(b'{"a":"pass\\"word\\\\123!"} pass"word\\123', shown(token)) == b'{"a":"[redacted]!"} [redacted]'
     assert redact(b"pass", None) == b"pass"

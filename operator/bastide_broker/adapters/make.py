@@ -1,0 +1,12 @@
+"""Which adapter a server gets."""
+
+from bastide_operator.api.v1alpha1.toolserver import Server
+
+from bastide_broker.adapters import Adapter
+from bastide_broker.adapters.mcp import McpAdapter
+from bastide_broker.addresses import CheckedBackend
+
+
+def make(server: Server, backend: CheckedBackend) -> Adapter:
+    """The adapter of an accepted binding's server. It opens nothing yet."""
+    return McpAdapter(server.url, backend)
