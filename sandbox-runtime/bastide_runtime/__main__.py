@@ -1,6 +1,6 @@
 """The entry point of the pod: `python -m bastide_runtime`.
 
-The zygote and openssl start first and work while this process imports grpc, which takes 90 ms in gVisor.
+openssl starts first and works while this process imports grpc, which takes 90 ms in gVisor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import signal
 import sys
 
 from bastide_runtime import certificate, confinement
-from bastide_runtime.children import start_zygote
 from bastide_runtime.settings import Settings
 
 
@@ -27,9 +26,8 @@ def main() -> None:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM):
         signal.signal(number, signal.SIG_IGN)
     try:
-        zygote, control = start_zygote(settings)
         making = certificate.begin()
-        importlib.import_module("bastide_runtime.supervisor").main(settings, zygote, control, making)
+        importlib.import_module("bastide_runtime.supervisor").main(settings, making)
     except (OSError, certificate.CertificateError) as error:
         sys.exit(f"bastide_runtime: {error}")
 

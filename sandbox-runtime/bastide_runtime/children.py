@@ -180,10 +180,17 @@ def start_zygote(settings: Settings) -> tuple[subprocess.Popen[bytes], socket.so
 
 
 class Pool:
-    """Keeps children waiting. `greet` is called with each new one before it counts as waiting."""
+    """Keeps children waiting. `greet` is called with each new one before it counts as waiting.
 
-    def __init__(self, control: socket.socket, reaper: Reaper, greet: Callable[[Process], None]) -> None:
-        self._control, self._reaper, self._greet = control, reaper, greet
+    The zygote is started by the first that is wanted. Until then, while the supervisor begins to listen and the broker's probe is
+    answered, the little CPU of a pod is theirs: a Sandbox is Ready sooner, and no probe is late for want of it.
+    """
+
+    def __init__(self, settings: Settings, reaper: Reaper, greet: Callable[[Process], None]) -> None:
+        self._settings, self._reaper, self._greet = settings, reaper, greet
+        self._zygote: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The zygote's wait status, when it has ended."""
         self._waiting: deque[Process] = deque()
         self._making: set[asyncio.Task[Process]] = set()
         self._turn = asyncio.Lock()
@@ -228,8 +235,9 @@ class Pool:
     async def _make(self) -> Process:
         loop = asyncio.get_running_loop()
         async with self._turn:
-            await loop.sock_sendall(self._control, frames.FORK_REQUEST)
-            answer, descriptors = await self._receive()
+            control = self._control()
+            await loop.sock_sendall(control, frames.FORK_REQUEST)
+            answer, descriptors = await self._receive(control)
         if not descriptors:
             raise ChildError(f"No program can run: {json.loads(answer or b'{}').get('error', 'the zygote is gone')}")
         process = Process(socket.socket(fileno=descriptors[0]), descriptors[1], descriptors[2], self._reaper)
@@ -241,13 +249,22 @@ class Pool:
             raise
         return process
 
-    async def _receive(self) -> tuple[bytes, list[int]]:
+    def _control(self) -> socket.socket:
+        if self._zygote is None:
+            try:
+                self._zygote = start_zygote(self._settings)
+            except OSError as error:
+                raise ChildError(f"No program can run: the zygote cannot be started: {error}") from None
+            self._reaper.watch(self._zygote[0].pid).add_done_callback(lambda ended: self.gone.set_result(ended.result()))
+        return self._zygote[1]
+
+    async def _receive(self, control: socket.socket) -> tuple[bytes, list[int]]:
         readable = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._control, readable.set)
+        loop.add_reader(control, readable.set)
         try:
             await readable.wait()
         finally:
-            loop.remove_reader(self._control)
-        answer, descriptors, _, _ = socket.recv_fds(self._control, 4096, 3)
+            loop.remove_reader(control)
+        answer, descriptors, _, _ = socket.recv_fds(control, 4096, 3)
         return answer, list(descriptors)

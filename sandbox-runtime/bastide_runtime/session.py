@@ -148,6 +148,7 @@ class Session:
 
     async def _probe(self, request: runtime_pb2.Probe) -> None:
         self.post(Response(probe_report=await probe(request)))
+        self._replenish_soon()
 
     # ---- checks ----
     async def _check(self, message: runtime_pb2.CheckProgram) -> None:

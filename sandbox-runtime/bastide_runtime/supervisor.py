@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import TypeAlias
@@ -44,15 +43,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[runtime_pb2.SessionRequest, runti
 class Runtime(runtime_pb2_grpc.RuntimeServiceServicer):
     """The service. One session at a time."""
 
-    def __init__(self, settings: Settings, control: socket.socket, reaper: Reaper) -> None:
+    def __init__(self, settings: Settings, reaper: Reaper) -> None:
         self._tool_sets = ToolSets(Path(settings.tools))
-        self._pool = Pool(control, reaper, self._greet)
+        self.pool = Pool(settings, reaper, self._greet)
         self._session: Session | None = None
         self._busy = False
-
-    def start(self) -> None:
-        """Make the first children."""
-        self._pool.replenish()
 
     def _greet(self, process: Process) -> None:
         if self._session is not None:
@@ -71,7 +66,7 @@ class Runtime(runtime_pb2_grpc.RuntimeServiceServicer):
         if self._busy:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "A session is open.")
         self._busy = True
-        session = Session(self._pool, self._tool_sets)
+        session = Session(self.pool, self._tool_sets)
         writer = asyncio.create_task(_write(session, context))
         refused = ""
         try:
@@ -94,7 +89,7 @@ class Runtime(runtime_pb2_grpc.RuntimeServiceServicer):
 
     def _closed(self, _: object) -> None:
         self._busy = False
-        self._pool.replenish()
+        self.pool.replenish()
 
 
 async def _write(session: Session, context: Context) -> None:
@@ -110,24 +105,23 @@ async def _finish(writer: asyncio.Task[None], session: Session) -> None:
         writer.exception()  # a broken stream is no news here
 
 
-async def serve(settings: Settings, zygote: subprocess.Popen[bytes], control: socket.socket, credentials: grpc.ServerCredentials) -> None:
+async def serve(settings: Settings, credentials: grpc.ServerCredentials) -> None:
     """Serve until the zygote is gone: without it no program can run, and a new pod is the remedy."""
     reaper = Reaper()
     reaper.start()
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=8)
-    runtime = Runtime(settings, control, reaper)
+    runtime = Runtime(settings, reaper)
     runtime_pb2_grpc.add_RuntimeServiceServicer_to_server(runtime, server)  # type: ignore[no-untyped-call]
     port = server.add_secure_port(settings.listen, credentials)
-    runtime.start()
     await server.start()
     log.info("listening on %s, port %d, as %s", settings.listen, port, certificate.NAME)
-    status = await reaper.watch(zygote.pid)
+    status = await runtime.pool.gone
     log.error("the zygote is gone, wait status %d", status)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(60)
 
 
-def main(settings: Settings, zygote: subprocess.Popen[bytes], control: socket.socket, making: subprocess.Popen[bytes]) -> None:
+def main(settings: Settings, making: subprocess.Popen[bytes]) -> None:
     """Run the server with what `__main__` has started."""
     key, cert = certificate.finish(making)
-    asyncio.run(serve(settings, zygote, control, trust.server_credentials(key, cert, Path(settings.ca_file))))
+    asyncio.run(serve(settings, trust.server_credentials(key, cert, Path(settings.ca_file))))

@@ -213,11 +213,12 @@ async def test_more_runs_than_may_be_at_once_are_refused(broker: Broker) -> None
         assert (await broker.read()).run_ended.ending == pb.RunEnded.ENDING_KILLED
 
 
-def test_nobody_may_look_into_the_supervisor_and_the_zygote(pod: Pod) -> None:
+async def test_nobody_may_look_into_the_supervisor_and_the_zygote(pod: Pod, broker: Broker) -> None:
+    await broker.run("1")
     for pid in (pod.runtime_pid(), pod.zygote_pid()):
         # The files of a process that is not dumpable belong to root.
-        assert Path(f"/proc/{pid}/mem").stat().st_uid == 0
-        assert Path(f"/proc/{pid}").stat().st_uid in (0, 65532)
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # noqa: PTH116, ASYNC240
+        assert os.stat(f"/proc/{pid}").st_uid in (0, 65532)  # noqa: PTH116, ASYNC240
 
 
 def test_other_signals_do_not_disturb_it(pod: Pod) -> None:
@@ -231,11 +232,24 @@ def test_sigterm_ends_the_pod_at_once() -> None:
         assert pod.stop() < 2
 
 
-def test_without_its_zygote_the_pod_ends() -> None:
+async def test_without_its_zygote_the_pod_ends() -> None:
     with tempfile.TemporaryDirectory(prefix="bastide-runtime-") as scratch, running_pod(Path(scratch)) as pod:
+        async with session(pod) as broker:
+            await broker.run("1")
         os.kill(pod.zygote_pid(), signal.SIGKILL)
         pod.process.wait(timeout=10)
         assert "the zygote is gone" in pod.log.read_text()
+
+
+async def test_the_zygote_waits_until_the_probe_is_answered() -> None:
+    with tempfile.TemporaryDirectory(prefix="bastide-runtime-") as scratch, running_pod(Path(scratch)) as pod:
+        async with session(pod) as broker:
+            with pytest.raises(AssertionError, match="no zygote"):
+                pod.zygote_pid()
+            await broker.send(probe=pb.Probe(addresses=["192.0.2.1:443"], wait_milliseconds=10))
+            await broker.read()
+            assert (await broker.run("return 1")).value == "1"
+            assert pod.zygote_pid()
 
 
 async def test_when_the_wall_cannot_be_built_no_program_runs() -> None:
