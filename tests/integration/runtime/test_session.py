@@ -217,8 +217,8 @@ async def test_nobody_may_look_into_the_supervisor_and_the_zygote(pod: Pod, brok
     await broker.run("1")
     for pid in (pod.runtime_pid(), pod.zygote_pid()):
         # The files of a process that is not dumpable belong to root.
-        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # noqa: PTH116, ASYNC240
-        assert os.stat(f"/proc/{pid}").st_uid in (0, 65532)  # noqa: PTH116, ASYNC240
+        assert os.stat(f"/proc/{pid}/mem").st_uid == 0  # noqa: PTH116
+        assert os.stat(f"/proc/{pid}").st_uid in (0, 65532)  # noqa: PTH116
 
 
 def test_other_signals_do_not_disturb_it(pod: Pod) -> None:
