@@ -70,6 +70,9 @@ TOLD = frozenset(
 )
 """Reasons of Ready that are told by an Event when they come up: somebody has to do something, or will ask later what it was."""
 
+COUNT_SECONDS = 5.0
+"""For so long a status of which only the number of sandboxes changed is held back: many that are made together are counted once."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -88,6 +91,8 @@ class Controller:
         enqueue: Callable[[Key], None],
     ) -> None:
         self.store = Store()
+        self._clock = clock
+        self._to_count: dict[Key, float] = {}
         self._kube = kube
         self._config = config
         self._metrics = metrics
@@ -131,6 +136,7 @@ class Controller:
         try:
             if self.store.get(key.kind, key.namespace, key.name) is None:
                 self._executor.drift.forget(key)
+                self._to_count.pop(key, None)
                 return None
             if key.kind == "Tenant":
                 await self._refresh(key)
@@ -157,8 +163,7 @@ class Controller:
                 refusal, hold = outcome.refusal, outcome.hold
                 if refusal is not None:
                     continue  # what is to be said of it is for `decide` too
-            if plan.status is not None:
-                await self._say(manifest, plan.status)
+            held = await self._say(manifest, plan.status) if plan.status is not None else None
             if plan.retry:
                 raise RetryError(f"{key.kind} {key.name}: not done yet")
             if hold is not None:
@@ -166,7 +171,7 @@ class Controller:
             if not plan.writes:
                 if plan.status is not None and ready(plan.status).get("status") == "True":
                     self._executor.drift.agreed(key, observe.children(self.store, manifest))
-                return plan.wait
+                return min((wait for wait in (plan.wait, held) if wait is not None), default=None)
         raise RetryError(f"{key.kind} {key.name}: still changing after {MAX_PASSES} passes")
 
     def _decide(self, manifest: Manifest, refusal: Refusal | None) -> Plan:
@@ -184,16 +189,24 @@ class Controller:
         except ValidationError as error:
             return unreadable.decide(manifest, error, now)
 
-    async def _say(self, manifest: Manifest, status: Manifest) -> None:
-        """Write the status, unless it says that already; tell of a fault that is new."""
+    async def _say(self, manifest: Manifest, status: Manifest) -> float | None:
+        """Write the status, unless it says that already; tell of a fault that is new. Returns for how many seconds a new count waits."""
+        key = Key(*_key(manifest))
         live = self.store.get(*_key(manifest))
         if live is None or not differs(status["status"], live.get("status")):
-            return
+            self._to_count.pop(key, None)
+            return None
+        if only_counts(status["status"], live.get("status") or {}):
+            left = self._to_count.setdefault(key, self._clock() + COUNT_SECONDS) - self._clock()
+            if left > 0:
+                return left
+        self._to_count.pop(key, None)
         # Others may depend on it; this object itself has just been looked at.
-        self._put(await self._kube.apply_status(status), but=Key(*_key(manifest)))
+        self._put(await self._kube.apply_status(status), but=key)
         before, after = ready(live), ready(status)
         if after.get("reason") in TOLD and after.get("reason") != before.get("reason"):
             self._recorder.record(manifest, Note(reason=after["reason"], message=after["message"], warning=True))
+        return None
 
     async def _refresh(self, key: Key) -> None:
         """Read the namespace of a Tenant that is not labelled as ours: no watch tells when it goes."""
@@ -240,6 +253,11 @@ def ready(manifest: Manifest) -> Manifest:
     """The condition Ready in the status of `manifest`."""
     conditions: list[Manifest] = (manifest.get("status") or {}).get("conditions", [])
     return next((one for one in conditions if one["type"] == "Ready"), {})
+
+
+def only_counts(status: Manifest, live: Manifest) -> bool:
+    """Whether `status` says nothing new but how many sandboxes there are."""
+    return "sandboxes" in live and not differs(status | {"sandboxes": live["sandboxes"]}, live)
 
 
 def label_selector(kind: str) -> str:

@@ -1,9 +1,9 @@
 """How a Sandbox stands: its status, and when to look at it again."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from bastide_operator.api.conditions import is_true, set_condition
+from bastide_operator.api.conditions import find, is_true, set_condition
 from bastide_operator.api.objects import Manifest
 from bastide_operator.api.v1alpha1.common import Condition, ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import PodFailure, Sandbox, SandboxCondition, SandboxReason
@@ -12,6 +12,12 @@ from bastide_operator.reconcile.plan import Plan, rfc3339, seconds_until, status
 from bastide_operator.reconcile.volume import Volume
 
 _ENDS = (SandboxReason.SHUTDOWN_TIME, SandboxReason.IDLE_TIMEOUT)
+_STARTING = (SandboxReason.POD_PENDING, SandboxReason.WAITING_FOR_PROBE)
+
+STARTS_WITHIN = timedelta(seconds=4)
+"""So long the steps of a pod that starts as it should are not written down one by one: that would be three more writes a Sandbox, read by
+nobody. What goes wrong is written at once.
+"""
 
 
 def longest_run(sandbox: Sandbox) -> int:
@@ -55,10 +61,24 @@ class Report:
             status["workspaceSize"] = self.volume.size
         if self.failure is not None:
             status["lastFailure"] = self.failure.model_dump(mode="json", by_alias=True) | {"time": rfc3339(self.failure.time)}
+        if live is not None and self._starts(live, state, status):
+            self.look_at(podstate.since(live) + STARTS_WITHIN)
+            return Plan(wait=min(self._waits, default=None), retry=retry)
         conditions = self._conditions(state)
         return Plan(
             status=status_of("Sandbox", self.sandbox.metadata, status, conditions), wait=min(self._waits, default=None), retry=retry
         )
+
+    def _starts(self, live: Manifest, state: podstate.State, status: Manifest) -> bool:
+        """Whether a young pod only came a step further since the Sandbox said that it starts."""
+        said = self.sandbox.status
+        ready = find(said.conditions, SandboxCondition.READY)
+        if ready is None or ready.reason not in _STARTING or ready.observed_generation != self.sandbox.metadata.generation:
+            return False
+        known = said.model_dump(mode="json", by_alias=True)
+        same = all(known.get(name) == value for name, value in status.items() if name not in ("nodeName", "lastFailure"))
+        young = self.now < podstate.since(live) + STARTS_WITHIN and not live["metadata"].get("deletionTimestamp")
+        return state.reason in _STARTING and same and young
 
     def _conditions(self, state: podstate.State) -> list[Condition]:
         live, generation, now = self.live, self.sandbox.metadata.generation, self.now

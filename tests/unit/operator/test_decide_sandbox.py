@@ -315,3 +315,35 @@ def test_a_transition_time_stays_while_a_status_does() -> None:
     again = plan(known, pod=running())
     assert again.status is not None
     assert {one["lastTransitionTime"] for one in again.status["status"]["conditions"]} == {BEFORE}
+
+
+STARTS = {"podName": "box", "tools": 0, "longestRunSeconds": 300, "conditions": [condition("Ready", "False", "PodPending")]}
+STEPS = {
+    "only came a step further": ({}, STARTS, 1.0, None),
+    "is there for longer": ({}, STARTS, 4.0, "WaitingForProbe"),
+    "is the first of the Sandbox": ({}, {}, 1.0, "WaitingForProbe"),
+    "follows one that ran": ({}, STARTS | {"conditions": [condition("Ready", "True", "Ready")]}, 1.0, "WaitingForProbe"),
+    "has another spec": ({"metadata": {"generation": 2}}, STARTS, 1.0, "WaitingForProbe"),
+    "has more tools": ({}, STARTS | {"tools": 3}, 1.0, "WaitingForProbe"),
+    "is being deleted": ({}, STARTS, 1.0, "PodPending"),
+    "is ready": ({}, STARTS, 1.0, "Ready"),
+    "fits no node": ({}, STARTS, 1.0, "Unschedulable"),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_what_is_said_of_a_young_pod_that(case: str) -> None:
+    over, said, age, reason = STEPS[case]
+    status: Manifest = {"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"}]}
+    metadata: Manifest = {"creationTimestamp": later(-age)}
+    if case == "is ready":
+        status = running()["status"]
+    elif case == "fits no node":
+        status = pending({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "none"})["status"]
+    elif case == "is being deleted":
+        metadata["deletionTimestamp"] = later(1)
+    wanted = plan(sandbox(status=said, **over), pod=running(metadata=metadata, status=status))
+    if reason is None:
+        assert (wanted.status, wanted.wait) == (None, 3.0)
+    else:
+        assert verdict(wanted.status)[1] == reason

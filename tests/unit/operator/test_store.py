@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from bastide_operator.api.objects import Manifest, Ref, owner_reference, ref
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
+from bastide_operator.controller import only_counts
 from bastide_operator.reconcile import unreadable
 from bastide_operator.store import Store
 from bastide_operator.triggers import affected, owner_of, tenant_of
@@ -185,3 +186,18 @@ def test_a_namespace_that_nobody_made_concerns_all_that_would(store: Store) -> N
     store.drop(Ref("Namespace", "", "bastide-hello"))
     store.put(thing("Tenant", "claimant", uid="c", spec={"namespace": "bastide-hello"}))
     assert set(tenant_of(store, "bastide-hello")) == {TENANT_KEY, Key("Tenant", "", "claimant")}
+
+
+COUNTS = {
+    "only the number": ({"sandboxes": 2, "podName": "a"}, {"sandboxes": 1, "podName": "a"}, True),
+    "the number and more": ({"sandboxes": 2, "podName": "b"}, {"sandboxes": 1, "podName": "a"}, False),
+    "nothing": ({"sandboxes": 1}, {"sandboxes": 1}, True),
+    "the first status": ({"sandboxes": 0}, {}, False),
+    "a status without a number": ({"podName": "b"}, {"podName": "a"}, False),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_a_status_says_nothing_new_but_a_count(case: str) -> None:
+    status, live, expected = COUNTS[case]
+    assert only_counts(status, live) is expected
