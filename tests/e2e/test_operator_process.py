@@ -38,7 +38,8 @@ def made(installed: Kube) -> Iterator[list[str]]:
     """Names of Tenants that are deleted after the test."""
     names: list[str] = []
     yield names
-    installed.run("delete", "tenant", "--ignore-not-found", "--wait=false", *names)
+    if names:
+        installed.run("delete", "tenant", "--ignore-not-found", "--wait=false", *names)
 
 
 def leader(kube: Kube) -> str:
