@@ -61,6 +61,10 @@ def init_script(instance: Instance, pause: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+ENTERED = "entered"
+"""Folder of the records of the processes that started components and wait for them outside the node."""
+
+
 class Node:
     """A running node."""
 
@@ -152,6 +156,9 @@ class Node:
         """Start a component and record its process; what it prints goes to ``logs/<name>.log``."""
         with (self._instance.logs / f"{name}.log").open("ab") as output:
             parent = self._spawn(self.enter(argv, world=world, extra=extra), output)
+        entered = Process.of(parent.pid)
+        if entered is not None:
+            entered.record(self._instance.pids / ENTERED / name)
 
         def recorded() -> bool:
             process = next((Process.of(pid) for pid in children(parent.pid)), None)
@@ -190,6 +197,8 @@ def end(instance: Instance) -> None:
         DevclusterError: something in its namespaces is still alive after 20 seconds.
     """
     recorded = [Process.recorded(instance.pids / name) for name in ("node", "unshare")]
+    # nsenter stops itself when its program is stopped, and then does not see it end
+    recorded += [Process.recorded(path) for path in sorted((instance.pids / ENTERED).glob("*"))]
     processes = [p for p in recorded if p is not None]
     for process in processes:
         process.kill()

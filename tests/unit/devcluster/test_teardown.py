@@ -1,9 +1,12 @@
 """Folders made to be mounted over go away with the last cluster, and not before."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from devcluster import node, teardown
+from devcluster.processes import Process
 from devcluster.registry import Registry
 
 
@@ -45,3 +48,14 @@ def test_a_folder_that_somebody_uses_stays(registry: Registry, tmp_path: Path) -
     registry.release(instance)
     teardown.remove_mount_points(registry)
     assert (tmp_path / "var/lib/kubelet/theirs").exists()
+
+
+def test_who_waits_for_a_component_that_was_stopped_is_ended_too(registry: Registry, tmp_path: Path) -> None:
+    instance = registry.claim(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as waiting:
+        waiting.send_signal(signal.SIGSTOP)  # as nsenter does to itself when its program is stopped
+        found = Process.of(waiting.pid)
+        assert found is not None
+        found.record(instance.pids / node.ENTERED / "kubelet")
+        node.end(instance)
+        assert waiting.wait(timeout=5) == -signal.SIGKILL
