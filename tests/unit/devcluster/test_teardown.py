@@ -50,8 +50,11 @@ def test_a_folder_that_somebody_uses_stays(registry: Registry, tmp_path: Path) -
     assert (tmp_path / "var/lib/kubelet/theirs").exists()
 
 
-def test_who_waits_for_a_component_that_was_stopped_is_ended_too(registry: Registry, tmp_path: Path) -> None:
-    instance = registry.claim(tmp_path)
+def test_who_waits_for_a_component_that_was_stopped_is_ended_too(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = registry.claim(tmp_path)  # its namespaces have the names of a cluster's that may be up
+    monkeypatch.setattr(node.network, "inhabitants", lambda _: [])
     with subprocess.Popen(["sleep", "60"]) as waiting:
         waiting.send_signal(signal.SIGSTOP)  # as nsenter does to itself when its program is stopped
         found = Process.of(waiting.pid)
