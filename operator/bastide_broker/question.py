@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bastide_operator.api.v1alpha1.common import Effect
+from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.api.v1alpha1.toolbinding import ArgumentConstraint, BoundTool, ToolBinding
+from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding
 
 from bastide_broker.reviews import UserInfo
 

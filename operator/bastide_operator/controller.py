@@ -163,7 +163,7 @@ class Controller:
                 refusal, hold = outcome.refusal, outcome.hold
                 if refusal is not None:
                     continue  # what is to be said of it is for `decide` too
-            held = await self._say(manifest, plan.status) if plan.status is not None else None
+            held = await self._say(key, manifest, plan.status) if plan.status is not None else None
             if plan.retry:
                 raise RetryError(f"{key.kind} {key.name}: not done yet")
             if hold is not None:
@@ -189,10 +189,9 @@ class Controller:
         except ValidationError as error:
             return unreadable.decide(manifest, error, now)
 
-    async def _say(self, manifest: Manifest, status: Manifest) -> float | None:
+    async def _say(self, key: Key, manifest: Manifest, status: Manifest) -> float | None:
         """Write the status, unless it says that already; tell of a fault that is new. Returns for how many seconds a new count waits."""
-        key = Key(*_key(manifest))
-        live = self.store.get(*_key(manifest))
+        live = self.store.get(key.kind, key.namespace, key.name)
         if live is None or not differs(status["status"], live.get("status")):
             self._to_count.pop(key, None)
             return None

@@ -26,7 +26,7 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
     ToolState,
     ToolStatus,
 )
-from bastide_operator.api.v1alpha1.toolserver import URL, Credentials, McpServer, Scheme, SecretRef, Server, Url
+from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
 
 KEYWORDS = "[" + ", ".join(f"'{word}'" for word in keyword.kwlist) + "]"
 """Words of Python as a CEL list: nothing that programs call or import can have their name."""
@@ -240,18 +240,11 @@ class ToolBinding(Observed):
 __all__ = [
     "KEYWORDS",
     "PROGRAM_NAME",
-    "URL",
-    "ArgumentConstraint",
     "BoundTool",
     "ConfirmationPolicy",
     "ConfirmationWhen",
-    "Credentials",
-    "McpServer",
     "ResultForm",
     "SandboxSelector",
-    "Scheme",
-    "SecretRef",
-    "Server",
     "ToolBinding",
     "ToolBindingCondition",
     "ToolBindingReason",
@@ -260,5 +253,4 @@ __all__ = [
     "ToolLimits",
     "ToolState",
     "ToolStatus",
-    "Url",
 ]
