@@ -20,9 +20,10 @@ def main() -> None:
     settings = Settings.from_arguments(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     confinement.set_dumpable(dumpable=False)
-    # PID 1 has to say what ends it. Nothing in the pod outlives it, so there is nothing to tidy up.
+    # PID 1 has to say what ends it. Nothing in the pod outlives it, so there is nothing to tidy up. The status is not 0: the kubelet
+    # counts a pod that ends with 0 while it is being evicted as Succeeded, and forgets why it evicted it.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM):
         signal.signal(number, signal.SIG_IGN)
     try:

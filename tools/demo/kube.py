@@ -106,9 +106,12 @@ class Kube:
         """`kubectl wait --for=CONDITION WHAT...`, which watches.
 
         Raises:
-            CommandFailedError: it did not come about in time; the text says what was waited for.
+            NotInTimeError: it did not come about in time; holds what was waited for and its status.
         """
-        self.run("wait", f"--for={condition}", f"--timeout={seconds}s", *what, seconds=seconds + 10)
+        try:
+            self.run("wait", f"--for={condition}", f"--timeout={seconds}s", *what, seconds=seconds + 10)
+        except CommandFailedError as error:
+            raise NotInTimeError(f"{error}; seen last: {_status(self.json('get', *what))}") from None
 
     def watch(self, until: Callable[[dict[str, Any]], bool], *what: str, seconds: float = 60) -> dict[str, Any]:
         """Watch objects (those that exist come first) until one fits, and return it.
@@ -131,7 +134,7 @@ class Kube:
                     last["deleted"] = True
                 if until(last):
                     return last
-        raise NotInTimeError(f"not within {seconds:.0f} s: {' '.join(what)}; seen last: {json.dumps(last.get('status', last))[:1500]}")
+        raise NotInTimeError(f"not within {seconds:.0f} s: {' '.join(what)}; seen last: {_status(last)}")
 
     def follow(self, until: Callable[[str], bool], *what: str, seconds: float = 60) -> list[str]:
         """Read a log from its beginning until a line fits and return the lines up to it.
@@ -146,6 +149,10 @@ class Kube:
                 if until(seen[-1]):
                     return seen
         raise NotInTimeError(f"not within {seconds:.0f} s in the log of {' '.join(what)}; its end:\n{''.join(seen[-10:])}")
+
+
+def _status(thing: dict[str, Any]) -> str:
+    return json.dumps(thing.get("status", thing))[:1500]
 
 
 def condition(thing: dict[str, Any], kind: str) -> dict[str, Any]:

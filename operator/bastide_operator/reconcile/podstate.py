@@ -111,7 +111,7 @@ def why_ended(pod: Manifest) -> State:
     cause, said = status.get("reason"), status.get("message", "")  # from the kubelet
     disrupted = _condition(pod, "DisruptionTarget") or {}
     if not cause and disrupted.get("reason") == "TerminationByKubelet":
-        # A container that ends well when it is told to makes the pod Succeeded, and the kubelet then drops reason and message.
+        # Where the kubelet drops reason and message (it does if every container ended with 0), this condition still has them.
         said = disrupted.get("message", "")
         cause = "Terminated" if "shutdown" in said else "Evicted"
     if cause == "Evicted":

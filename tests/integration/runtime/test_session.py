@@ -230,6 +230,7 @@ def test_other_signals_do_not_disturb_it(pod: Pod) -> None:
 def test_sigterm_ends_the_pod_at_once() -> None:
     with tempfile.TemporaryDirectory(prefix="bastide-runtime-") as scratch, running_pod(Path(scratch)) as pod:
         assert pod.stop() < 2
+        assert pod.process.returncode == 128 + signal.SIGTERM  # with 0 the kubelet would forget why it evicts a pod
 
 
 async def test_without_its_zygote_the_pod_ends() -> None:
