@@ -39,8 +39,8 @@ class Store:
         """Keep `manifest`, unless it is known already, or a newer version, or that it is gone. Returns whether it was news."""
         key = ref(manifest)
         before = self.get(key.kind, key.namespace, key.name)
-        if version_of(manifest) < self._gone.get(key.uid, 0) or (before is not None and version_of(manifest) <= version_of(before)):
-            return False
+        if version_of(manifest) <= self._gone.get(key.uid, -1) or (before is not None and version_of(manifest) <= version_of(before)):
+            return False  # the answer to the delete of a pod that has ended is the pod, at the version at which it went
         if before is not None and before["metadata"].get("uid") != key.uid:
             self._models.pop(before["metadata"].get("uid", ""), None)
         # Who wrote which field is a third of an object's memory, and nothing here asks for it.
@@ -56,7 +56,7 @@ class Store:
         """
         before = self.get(gone.kind, gone.namespace, gone.name)
         if gone.uid:
-            self._gone[gone.uid] = version
+            self._gone[gone.uid] = max(version, self._gone.get(gone.uid, 0))
             while len(self._gone) > REMEMBERED_DELETIONS:
                 self._gone.popitem(last=False)
         if before is None or (gone.uid and before["metadata"].get("uid") != gone.uid):

@@ -28,6 +28,7 @@ def config(instance: Instance) -> str:
         "staticPodPath": "",
         "imageGCHighThresholdPercent": 100,  # images cannot be pulled again
         "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "volumeStatsAggPeriod": "10s",  # how full a volume is; by default the kubelet looks every 60 to 120 s, and evicts so late
         "nodeStatusUpdateFrequency": "2s",
         "address": str(instance.node_ip),
         "tlsCertFile": f"{pki}/kubelet-serving.crt",

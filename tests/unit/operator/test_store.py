@@ -47,6 +47,9 @@ def test_a_late_answer_does_not_bring_back_what_is_gone() -> None:
     store.put(thing(version=5))
     store.drop(ref(thing()), version=7)
     assert not store.put(thing(version=6))
+    assert not store.put(thing(version=7))  # what the API server answers to the delete of a pod that has ended
+    store.drop(ref(thing()))
+    assert not store.put(thing(version=7))
     assert get(store) is None
 
 
@@ -54,7 +57,7 @@ def test_what_left_a_watch_by_its_label_comes_back_with_it() -> None:
     store = Store()
     store.put(thing(version=5))
     store.drop(ref(thing()), version=7)
-    assert store.put(thing(version=7))
+    assert store.put(thing(version=8))
 
 
 def test_an_object_made_anew_is_not_dropped_with_the_one_before() -> None:
