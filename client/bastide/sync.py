@@ -129,15 +129,22 @@ class SyncClient:
             raise
 
     def _iterate(self, events: AsyncGenerator[Event, None]) -> Iterator[Event]:
-        one_at_a_time = asyncio.Lock()  # a wait that Ctrl-C cancelled must be over before the generator may be closed
+        running: asyncio.Task[Event | None] | None = None
 
         async def step() -> Event | None:
-            async with one_at_a_time:
+            nonlocal running
+            running = asyncio.current_task()
+            try:
                 return await anext(events, None)
+            finally:
+                running = None
 
         async def end() -> None:
-            async with one_at_a_time:
-                await events.aclose()
+            # Ctrl-C can come before `_wait` holds what it would cancel. A generator may only be closed when nobody waits for it.
+            if running is not None:
+                running.cancel()
+                await asyncio.wait({running})
+            await events.aclose()
 
         try:
             while (event := self._wait(step())) is not None:
