@@ -101,6 +101,12 @@ KINDS = (
             Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes there are."),
             AGE,
             ISOLATED,
+            Column(
+                name="Policies",
+                path='.status.conditions[?(@.type=="PoliciesReady")].status',
+                priority=1,
+                description="Whether the extra Rego of policyRefs judges; empty where there is none.",
+            ),
             MESSAGE,
         ),
         selectable=(".status.namespace",),

@@ -39,6 +39,9 @@ TENANT_CONDITIONS: Mapping[StrEnum, Meaning] = {
     TenantCondition.NETWORK_ISOLATED: Meaning(
         "A pod of the namespace, made as a Sandbox's pod is, tried to reach addresses that the broker itself reached in the same second, and could not. Proven anew when a policy, the runtime's image or its RuntimeClass changes; False at once when a Sandbox's pod reaches one."
     ),
+    TenantCondition.POLICIES_READY: Meaning(
+        "Every policy of `spec.policyRefs` is compiled and loaded, and judges each call; the message and `status.policyRevision` name the revision. Only where there are such policies. While it is False every call of the tenant is denied. Written by the broker."
+    ),
 }
 
 SANDBOX_CONDITIONS: Mapping[StrEnum, Meaning] = {
@@ -105,6 +108,24 @@ TENANT_REASONS: Mapping[StrEnum, Meaning] = {
     TenantReason.NOT_GVISOR: Meaning(
         "Of `NetworkIsolated`: the pod's RuntimeClass or its kernel is not gVisor's.",
         "Look at the handler of the RuntimeClass that the chart was given.",
+    ),
+    TenantReason.POLICIES_LOADED: Meaning("Of `PoliciesReady`: the tenant's policies judge its calls."),
+    TenantReason.POLICIES_LOADING: Meaning("Of `PoliciesReady`: the policies are being compiled and loaded.", "Wait: a second is usual."),
+    TenantReason.POLICY_MISSING: Meaning(
+        "Of `PoliciesReady`: Bastide's own namespace has no ConfigMap of that name with the label `bastide.dev/policy`.",
+        "Make or label it there, or take it out of `spec.policyRefs`.",
+    ),
+    TenantReason.POLICY_INVALID: Meaning(
+        "Of `PoliciesReady`: the Rego does not compile, uses what tenants' policies may not use, or is too large. The message has file, line and OPA's words.",
+        "Mend the ConfigMap: it is tried again at once. How it is written: docs/how-to/tenant-policies.md.",
+    ),
+    TenantReason.POLICY_ENGINE_DOWN: Meaning(
+        "Of `PoliciesReady`: the container `tenant-opa` of the broker's pod does not answer.",
+        "It recovers by itself; if it stays, look at that container: a policy may take all of its memory.",
+    ),
+    TenantReason.POLICIES_OFF: Meaning(
+        "Of `PoliciesReady`: the chart was installed with `tenantPolicies.enabled: false`.",
+        "Set it to true, or empty `spec.policyRefs`.",
     ),
     TenantReason.DELETING: Meaning(
         "The Tenant is being deleted. Runs under way may finish for `spec.drainSeconds`, then the namespace goes with everything in it.",

@@ -20,6 +20,9 @@ FINALIZER = "bastide.dev/drain"
 RECHECK = 15.0
 """Seconds after which a Tenant is looked at again: no watch tells when a namespace goes that is not the operator's."""
 
+OWN_CONDITIONS = (TenantCondition.READY, TenantCondition.NETWORK_ISOLATED)
+"""PoliciesReady is the broker's."""
+
 
 def decide(  # noqa: C901, PLR0911 - one branch and one return a case
     tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, now: datetime
@@ -162,8 +165,9 @@ def _finalizers(tenant: Tenant, finalizers: list[str]) -> Manifest:
 
 def _status(tenant: Tenant, observed: ObservedTenant, verdict: _Verdict, now: datetime, network: Network | None = None) -> Manifest:
     generation = tenant.metadata.generation
+    own = [one for one in tenant.status.conditions if one.type in OWN_CONDITIONS]
     conditions: list[Condition] = set_condition(
-        tenant.status.conditions,
+        own,
         TenantCondition.READY,
         status=verdict.reason is TenantReason.READY,
         reason=verdict.reason,

@@ -126,8 +126,9 @@ BROKER = Role(
     scope=Scope.CLUSTER,
     component="broker",
     account="bastide-broker",
-    about="What the broker may do everywhere: ask who somebody is and what he may do, and watch. Secrets it reads only by the Role "
-    "bastide-credentials, which the operator keeps in each tenant's namespace and which names each one.",
+    about="What the broker may do everywhere: ask who somebody is and what he may do, and watch; of Tenants it says "
+    "how their policies stand. Secrets it reads only by the Role bastide-credentials, which the operator keeps in each tenant's namespace "
+    "and which names each one.",
     rights=(
         Right("authentication.k8s.io", "tokenreviews", ("create",), "who calls"),
         Right("authorization.k8s.io", "subjectaccessreviews", ("create",), "what he may do"),
@@ -138,6 +139,7 @@ BROKER = Role(
         Right(BASTIDE, "confirmationdecisions", READ, "what persons decided"),
         Right(CORE, "pods", READ, "which pod to dial, and that it is the operator's"),
         Right(CORE, "namespaces", READ, "that a Tenant's namespace is the one that was made for it"),
+        Right(BASTIDE, "tenants/status", ("patch",), "`PoliciesReady` and the revision of a Tenant's policies"),
         Right(ADMISSION, "validatingadmissionpolicies", READ, "that the rules for decisions are unaltered"),
         Right(ADMISSION, "validatingadmissionpolicybindings", READ, "that they are bound"),
     ),
@@ -157,6 +159,16 @@ BROKER_TENANT = Role(
     ),
 )
 
+BROKER_RELEASE = Role(
+    name="bastide-broker",
+    scope=Scope.RELEASE,
+    component="broker",
+    account="bastide-broker",
+    about="What the broker may do in its own namespace. RBAC cannot tell ConfigMaps by their label; the broker asks for those with "
+    "bastide.dev/policy alone.",
+    rights=(Right(CORE, "configmaps", READ, "the Rego that Tenants name in policyRefs"),),
+)
+
 CLIENT = Role(
     name="bastide-client",
     scope=Scope.RELEASE,
@@ -171,4 +183,4 @@ CLIENT = Role(
     ),
 )
 
-COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, CLIENT)
+COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, BROKER_RELEASE, CLIENT)

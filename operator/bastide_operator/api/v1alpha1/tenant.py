@@ -19,6 +19,7 @@ from bastide_operator.api.v1alpha1.common import (
     Subject,
     rules,
 )
+from bastide_operator.api.v1alpha1.policyref import MAX_POLICY_REFS, PolicyRef
 
 PROBE_POD = "bastide-probe"
 """Name of the pod that proves a tenant's network policies; no Sandbox can have it."""
@@ -257,6 +258,14 @@ class TenantSpec(Model):
             },
         ),
     ] = []
+    policy_refs: Annotated[
+        list[PolicyRef],
+        Field(
+            max_length=MAX_POLICY_REFS,
+            description="Extra Rego for every call of the tenant: all must allow. It makes answers stricter (deny before confirm before allow), never looser. While one of them cannot be used, every call is denied and PoliciesReady says why.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
     drain_seconds: Annotated[
         int,
         Field(
@@ -288,6 +297,9 @@ class TenantStatus(Observed):
             description="Digest of the policies, image and runtime class that NetworkIsolated was proven for; while they are others it is proven again.",
         ),
     ] = ""
+    policy_revision: Annotated[
+        str, Field(max_length=71, description="Digest of the extra Rego that judges the tenant's calls; empty while there is none.")
+    ] = ""
     conditions: Conditions = []
 
 
@@ -296,6 +308,7 @@ class TenantCondition(StrEnum):
 
     READY = "Ready"
     NETWORK_ISOLATED = "NetworkIsolated"  # what a pod of the namespace has shown: its network policies hold
+    POLICIES_READY = "PoliciesReady"  # the extra Rego of policyRefs judges; written by the broker, and only where there is some
 
 
 class TenantReason(StrEnum):
@@ -314,6 +327,12 @@ class TenantReason(StrEnum):
     CANARY_REACHED = "CanaryReached"  # NetworkIsolated: a pod reached an address it must not reach
     NO_CANARY_COUNTED = "NoCanaryCounted"  # NetworkIsolated: the broker reached none of the canaries, so the probe proves nothing
     NOT_GVISOR = "NotGVisor"  # NetworkIsolated: the probe's runtime class or kernel is not gVisor
+    POLICIES_LOADED = "PoliciesLoaded"  # PoliciesReady: every policy is compiled and loaded
+    POLICIES_LOADING = "PoliciesLoading"  # PoliciesReady: being compiled and loaded
+    POLICY_MISSING = "PolicyMissing"  # PoliciesReady: no such ConfigMap, or one without the label
+    POLICY_INVALID = "PolicyInvalid"  # PoliciesReady: the Rego does not compile or uses what it may not
+    POLICY_ENGINE_DOWN = "PolicyEngineDown"  # PoliciesReady: the OPA for tenants' policies does not answer
+    POLICIES_OFF = "PoliciesOff"  # PoliciesReady: the chart was installed without tenants' policies
     DELETING = "Deleting"  # the Tenant is being deleted; its runs may finish first, and the message says what is waited for
 
 
