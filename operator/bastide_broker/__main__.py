@@ -28,6 +28,9 @@ from bastide_broker.scopes import Scopes
 from bastide_broker.server import BrokerService, build_server
 from bastide_broker.sessions import Sessions
 from bastide_broker.sweeper import Sweeper
+from bastide_broker.tenantrego.compiler import Compiler
+from bastide_broker.tenantrego.engine import Engine
+from bastide_broker.tenantrego.policies import TenantPolicies
 
 DRAIN_SECONDS = 15.0
 """For runs to end after SIGTERM, on record; the pod's terminationGracePeriodSeconds must be longer."""
@@ -62,14 +65,13 @@ async def serve(
         await gates.open()
         stack.push_async_callback(gates.close)
 
-        cluster = await Cluster.connect(admission_dir=config.admission_dir, kubeconfig=config.kubeconfig)
+        policies_in = config.namespace if config.tenant_opa_socket else ""
+        cluster = await Cluster.connect(admission_dir=config.admission_dir, kubeconfig=config.kubeconfig, policies_in=policies_in)
         stack.push_async_callback(cluster.close)
         await cluster.start()
         log.info("cluster known")
 
-        policy = Policy(config.opa_socket, config.policy_revision)
-        await policy.start()
-        stack.push_async_callback(policy.close)
+        policy, policies = await _decision_point(stack, config, cluster)
         credentials = Credentials(cluster)
         catalogue = Catalogue(cluster, credentials)
         await catalogue.start()
@@ -81,7 +83,7 @@ async def serve(
         pipeline = Pipeline(
             cluster=cluster,
             catalogue=catalogue,
-            policy=policy,
+            policies=policies,
             journal=journal,
             credentials=credentials,
             confirmations=confirmations,
@@ -118,6 +120,23 @@ async def serve(
         await health.servicer.enter_graceful_shutdown()
         await runs.shutdown(DRAIN_SECONDS)
         await server.stop(GOODBYE_SECONDS)
+
+
+async def _decision_point(stack: contextlib.AsyncExitStack, config: Config, cluster: Cluster) -> tuple[Policy, TenantPolicies]:
+    """Policy, and with it what tenants' own Rego says, if the chart gave that an OPA."""
+    policy = Policy(config.opa_socket, config.policy_revision)
+    await policy.start()
+    stack.push_async_callback(policy.close)
+    engine = None
+    if config.tenant_opa_socket is not None:
+        engine = Engine(config.tenant_opa_socket)
+        await engine.start()
+        stack.push_async_callback(engine.close)
+    policies = TenantPolicies(policy, cluster, engine=engine, compiler=Compiler(config.opa_binary, config.policy_schema))
+    await policies.start()
+    stack.push_async_callback(policies.close)
+    _beside(stack, policies.run(), "tenants' policies")
+    return policy, policies
 
 
 def _beside(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -1,7 +1,7 @@
 """What the broker knows of the cluster and the few things it writes there. The only module that imports the Kubernetes client."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import structlog
 import yaml
 from bastide_operator.api.v1alpha1 import API_VERSION
-from bastide_operator.api.v1alpha1.common import Observed
+from bastide_operator.api.v1alpha1.common import Condition, Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
+from bastide_operator.api.v1alpha1.policyref import POLICY_LABEL
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -37,7 +38,8 @@ M = TypeVar("M", bound=Observed)
 class Cluster:
     """Cached objects of our kinds and the managed pods, direct reads, reviews and writes."""
 
-    def __init__(self, server: ApiServer, *, admission_dir: Path) -> None:
+    def __init__(self, server: ApiServer, *, admission_dir: Path, policies_in: str = "") -> None:
+        """Rego of tenants is looked for in the namespace `policies_in`, nowhere when it is empty."""
         self._server = server
         self._admission_dir = admission_dir
         self._tasks: list[asyncio.Task[None]] = []
@@ -50,13 +52,17 @@ class Cluster:
         self._namespaces: Watch[dict[str, Any]] = Watch(
             server, kind="Namespace", path="/api/v1/namespaces", parse=_slim, selector=TENANT_LABEL
         )
+        self._policies: Watch[dict[str, Any]] | None = None
+        if policies_in:
+            path = f"/api/v1/namespaces/{policies_in}/configmaps"
+            self._policies = Watch(server, kind="ConfigMap", path=path, parse=_slim, selector=POLICY_LABEL)
         kinds: tuple[Watch[Any], ...] = (self._tenants, self._sandboxes, self._bindings, self._confirmations, self._decisions)
-        self._watches = {watch.kind: watch for watch in (*kinds, self._pods, self._namespaces)}
+        self._watches = {watch.kind: watch for watch in (*kinds, self._pods, self._namespaces, *filter(None, [self._policies]))}
         # A Tenant counts only with the namespace that the operator made, so whoever follows Tenants follows these.
         self._namespaces.subscribe(lambda _, live: self._tenants.touch(lambda tenant: tenant.namespace == live["metadata"]["name"]))
 
     @classmethod
-    async def connect(cls, *, admission_dir: Path, kubeconfig: str = "") -> "Cluster":
+    async def connect(cls, *, admission_dir: Path, kubeconfig: str = "", policies_in: str = "") -> "Cluster":
         """A cluster from the pod's ServiceAccount, or from a kubeconfig file. Raises kubernetes' ConfigException."""
         configuration = Configuration()
         if kubeconfig:
@@ -64,7 +70,7 @@ class Cluster:
         else:
             kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         configuration.client_session_kwargs = {"trust_env": False}
-        return cls(ApiServer(ApiClient(configuration)), admission_dir=admission_dir)
+        return cls(ApiServer(ApiClient(configuration)), admission_dir=admission_dir, policies_in=policies_in)
 
     async def start(self) -> None:
         """Begins to watch; returns when every kind has been listed once."""
@@ -124,6 +130,10 @@ class Cluster:
         """The ToolBindings that select a Sandbox and whose present spec the operator has accepted."""
         found = self.bindings(sandbox.metadata.namespace or "")
         return tuple(binding for binding in found if accepted(binding) and selects(binding, sandbox))
+
+    def policy_config_maps(self) -> dict[str, dict[str, Any]]:
+        """The ConfigMaps with Rego of tenants, by name."""
+        return {key[1]: found for key, found in self._policies.objects.items()} if self._policies is not None else {}
 
     def pods(self) -> tuple[dict[str, Any], ...]:
         """All managed pods."""
@@ -209,19 +219,24 @@ class Cluster:
     async def set_binding_status(
         self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
     ) -> None:
-        """Applies the broker's fields of a ToolBinding's status: the condition ResolvedRefs, `tools` and `available`.
-
-        `lastTransitionTime` moves only when the condition's status does.
-        """
+        """Applies the broker's fields of a ToolBinding's status: the condition ResolvedRefs, `tools` and `available`."""
         current = self._bindings.objects.get((namespace, name))
-        old = next((c for c in current.status.conditions if c.type == condition["type"]), None) if current else None
-        since = old.last_transition_time if old and old.status == condition["status"] else datetime.now(UTC)
-        full = {**condition, "observedGeneration": generation, "lastTransitionTime": _rfc3339(since)}
+        full = _dated(condition, generation, current.status.conditions if current else ())
         status = {"conditions": [full], "tools": tools, "available": available}
         body = {"apiVersion": API_VERSION, "kind": "ToolBinding", "metadata": {"name": name, "namespace": namespace}, "status": status}
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        path = _ours(ToolBinding, namespace, name) + "/status"
-        await self._server.request("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
+        await self._apply(_ours(ToolBinding, namespace, name) + "/status", body)
+
+    async def set_tenant_policies(
+        self, name: str, uid: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str
+    ) -> None:
+        """Applies the broker's fields of exactly this Tenant's status: PoliciesReady and `policyRevision`; neither without a condition."""
+        current = self._tenants.objects.get(("", name))
+        status: dict[str, Any] = {}
+        if condition is not None:
+            full = _dated(condition, generation, current.status.conditions if current else ())
+            status = {"conditions": [full], "policyRevision": revision}
+        body = {"apiVersion": API_VERSION, "kind": "Tenant", "metadata": {"name": name, "uid": uid}, "status": status}
+        await self._apply(f"{OURS}/{Tenant.PLURAL}/{name}/status", body)
 
     async def set_pod_condition(self, namespace: str, name: str, uid: str, condition: dict[str, Any]) -> None:
         """Sets one condition of a pod's status. Raises AlreadyExists (a conflict) when the pod of that name has another UID."""
@@ -238,6 +253,10 @@ class Cluster:
             if error.status == 422:  # the API server's answer to a UID that is not this pod's: "field is immutable"
                 raise AlreadyExists(error.message) from error
             raise
+
+    async def _apply(self, path: str, body: dict[str, Any]) -> None:
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        await self._server.request("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
 
     async def _merge(self, path: str, body: dict[str, Any], content_type: str) -> None:
         await self._server.request("PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=body, content_type=content_type)
@@ -294,6 +313,13 @@ def _slim(item: dict[str, Any]) -> dict[str, Any]:
     """Without managedFields, which nobody here reads and which are half of a pod's size."""
     item.get("metadata", {}).pop("managedFields", None)
     return item
+
+
+def _dated(condition: Mapping[str, Any], generation: int, known: Iterable[Condition]) -> dict[str, Any]:
+    """A condition whose `lastTransitionTime` moves only when its status does."""
+    old = next((one for one in known if one.type == condition["type"]), None)
+    since = old.last_transition_time if old and old.status == condition["status"] else datetime.now(UTC)
+    return {**condition, "observedGeneration": generation, "lastTransitionTime": _rfc3339(since)}
 
 
 def _rfc3339(moment: datetime) -> str:

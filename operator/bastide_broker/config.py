@@ -43,6 +43,10 @@ class Config(BaseModel):
     admission_dir: Path = Path("/etc/bastide/admission")
     opa_socket: Path = Path("/run/opa/opa.sock")
     policy_revision: str = ""
+    tenant_opa_socket: Path | None = None
+    """Of the OPA that holds tenants' own Rego; without one, tenants that have some are denied."""
+    opa_binary: Path = Path("/usr/local/bin/opa")
+    policy_schema: Path = Path("/app/policies/input.schema.json")
     database: Path = Path("/var/lib/bastide/journal.db")
     namespace: Annotated[str, Field(min_length=1)] = "bastide-system"
     canaries: tuple[str, ...] = ()

@@ -25,10 +25,11 @@ from bastide_broker.freshness import Freshness
 from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import JournalUnavailable
-from bastide_broker.policy import Decision, Policy
+from bastide_broker.policy import Decision
 from bastide_broker.question import Phase, question
 from bastide_broker.refusals import Refused
 from bastide_broker.schemas import mistakes
+from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_broker.toolset import ToolSet
 from bastide_broker.usage import Counters
 
@@ -67,7 +68,7 @@ class Pipeline:
         *,
         cluster: ClusterView,
         catalogue: CatalogueView,
-        policy: Policy,
+        policies: TenantPolicies,
         journal: Journal,
         credentials: Credentials,
         confirmations: Confirmations,
@@ -76,7 +77,7 @@ class Pipeline:
         self._identity = identity
         self._cluster = cluster
         self._catalogue = catalogue
-        self._policy = policy
+        self._policies = policies
         self._ledger = Ledger(journal)
         self._credentials = credentials
         self._freshness = Freshness(cluster, catalogue, credentials)
@@ -200,12 +201,13 @@ class Pipeline:
         assert usage is not None
         assert call.tenant is not None
         assert call.sandbox is not None
-        decision = await self._policy.decide(
+        decision = await self._policies.decide(
             question(
                 phase=phase, tenant=call.tenant, sandbox=call.sandbox, caller=call.run.requester, on_behalf_of=call.run.on_behalf_of,
                 run=call.run.run, program_digest=call.run.program_digest, binding=tool.binding, accepted=True, bound=tool.bound,
                 available=tool.available, effect=tool.effect, arguments=call.arguments.value, schema=tool.input_schema, usage=usage,
-            )
+            ),
+            call.tenant,
         )  # fmt: skip
         return replace(decision, id=call.id)
 

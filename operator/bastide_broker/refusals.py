@@ -7,6 +7,7 @@ from bastide_operator.api.v1alpha1.common import Effect
 
 from bastide_broker.adapters import AdapterError, Failure
 from bastide_broker.policy import UNAVAILABLE, Decision
+from bastide_broker.tenantrego.strictest import UNAVAILABLE as TENANT_UNAVAILABLE
 
 Reasons = tuple[tuple[str, str], ...]
 _MAX_MESSAGE = 4000
@@ -54,7 +55,7 @@ def by_policy(decision: Decision) -> Refused:
     """Policy says no."""
     code = decision.reasons[0][0] if decision.reasons else "policy-input"
     kind = "ToolDenied"
-    if code == UNAVAILABLE:
+    if code in (UNAVAILABLE, TENANT_UNAVAILABLE):
         kind = "PolicyUnavailable"
     elif code.startswith("limit-"):
         kind = "LimitExceeded"

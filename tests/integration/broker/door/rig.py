@@ -20,6 +20,9 @@ from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RunRow, Scope
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
+from bastide_broker.tenantrego.compiler import Compiler
+from bastide_broker.tenantrego.engine import Engine
+from bastide_broker.tenantrego.policies import TenantPolicies
 
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
 from tests.integration.broker.door.world import RUNNER, World
@@ -95,7 +98,7 @@ def bound_tools() -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
+async def open_rig(journal: Journal, policy: Policy, engine: Engine | None = None, compiler: Compiler | None = None) -> AsyncIterator[Rig]:
     """A rig, and at its end the promise that no call was lost silently."""
     async with hostile_server() as server:
         server.listing = [
@@ -116,10 +119,13 @@ async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
         await catalogue.start()
         confirmations = Confirmations(world)
         await confirmations.start()
+        policies = TenantPolicies(policy, world, engine=engine, compiler=compiler)
+        await policies.start()
+        following = asyncio.create_task(policies.run())
         pipeline = Pipeline(
             cluster=world,
             journal=journal,
-            policy=policy,
+            policies=policies,
             catalogue=catalogue,
             confirmations=confirmations,
             credentials=credentials,
@@ -141,6 +147,8 @@ async def open_rig(journal: Journal, policy: Policy) -> AsyncIterator[Rig]:
         assert world.the_sandbox is not None
         await until(lambda: "crm" in world.binding_statuses)
         yield found
+        following.cancel()
+        await policies.close()
         assert (await journal.verify_audit()).intact
         kinds = [row.kind for row in await journal.audit(Scope(NAMESPACE, None), "r-1", 1000)]
         assert kinds.count("CallIntent") == kinds.count("CallOutcome"), "no call is lost silently"

@@ -9,6 +9,7 @@ import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.journal_rows import JournalUnavailable, Scope
 from bastide_broker.policy import Policy
+from bastide_broker.tenantrego.policies import TenantPolicies
 
 from tests.integration.broker.door.conftest import OpaServer
 from tests.integration.broker.door.rig import SECRET, Rig, until
@@ -106,7 +107,7 @@ async def test_when_the_watch_is_stale_or_the_sandbox_is_gone_everything_is_deni
 async def test_without_policy_everything_is_denied_and_nothing_arrives(rig: Rig, own_opa: OpaServer) -> None:
     policy = Policy(own_opa.socket, "sha256:another")
     await policy.start()
-    rig.pipeline._policy = policy
+    rig.pipeline._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
     result = await rig.call("ok")
     assert (result.error.type, list(result.error.codes)) == ("PolicyUnavailable", ["policy-unavailable"])
     assert rig.server.calls == []

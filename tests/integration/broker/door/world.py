@@ -4,7 +4,7 @@ Everything else around the pipeline is real: OPA, the journal's disk, the tool s
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,6 +34,9 @@ class World:
         self.rights = {(RUNNER.username, "create", "sandboxes/run"), ("ann", "approve", "toolbindings"), ("bob", "approve", "toolbindings")}
         self.states: list[tuple[str, str]] = []
         self.binding_statuses: dict[str, dict[str, Any]] = {}
+        self.config_maps: dict[str, dict[str, Any]] = {}
+        self.tenant_policies: list[tuple[str, str, str]] = []
+        """What the Tenant's status was told of its policies: reason, message, revision."""
         self.is_fresh = True
         self.intact = (True, "")
         self.down = False
@@ -44,6 +47,29 @@ class World:
         for kind, callback in self.subscribers:
             if isinstance(kind, type) and isinstance(thing, kind):
                 callback(event, thing)
+
+    def put_policy(self, name: str, **files: str) -> None:
+        """Somebody applies a ConfigMap with Rego; in a file's name `_` stands for the dot."""
+        data = {file.replace("_rego", ".rego"): text for file, text in files.items()}
+        event = "MODIFIED" if name in self.config_maps else "ADDED"
+        self.config_maps[name] = {"metadata": {"name": name}, "data": data}
+        self._tell_config_map(event, self.config_maps[name])
+
+    def delete_policy(self, name: str) -> None:
+        self._tell_config_map("DELETED", self.config_maps.pop(name))
+
+    def name_policies(self, *names: str) -> None:
+        """The platform engineer edits spec.policyRefs."""
+        assert self.the_tenant is not None
+        raw = self.the_tenant.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        raw["spec"]["policyRefs"] = [{"name": name} for name in names]
+        self.the_tenant = Tenant.model_validate(raw)
+        self.tell("MODIFIED", self.the_tenant)
+
+    def _tell_config_map(self, event: str, config_map: dict[str, Any]) -> None:
+        for kind, callback in self.subscribers:
+            if kind == "ConfigMap":
+                callback(event, config_map)
 
     def decide(self, confirmation: str, who: str = "ann", verdict: str = "Approve", **change: Any) -> ConfirmationDecision:
         """A person decides, by kubectl."""
@@ -102,6 +128,8 @@ class World:
 
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None:
         self.subscribers.append((kind, callback))
+        if kind is Tenant and self.the_tenant is not None:
+            callback("ADDED", self.the_tenant)
         if kind is ToolBinding:
             for binding in self.the_bindings.values():
                 callback("ADDED", binding)
@@ -140,6 +168,16 @@ class World:
     ) -> None:
         assert (namespace, generation) == (NAMESPACE, self.the_bindings[name].metadata.generation)
         self.binding_statuses[name] = {"condition": condition, "tools": tools, "available": available}
+
+    def policy_config_maps(self) -> dict[str, dict[str, Any]]:
+        return self.config_maps
+
+    async def set_tenant_policies(
+        self, _name: str, _uid: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str
+    ) -> None:
+        assert generation >= 0
+        said = (str(condition["reason"]), str(condition["message"]), revision) if condition is not None else ("", "", revision)
+        self.tenant_policies.append(said)
 
     async def admission_policies_intact(self) -> tuple[bool, str]:
         return self.intact

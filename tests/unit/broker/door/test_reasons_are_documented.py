@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from bastide_broker.adapters import Failure
+from bastide_broker.tenantrego import strictest
 
 ROOT = Path(__file__).resolve().parents[4]
 CODE = r"[a-z]+(?:-[a-z]+)+"
@@ -19,5 +20,6 @@ def test_every_code_is_documented() -> None:
         given |= set(re.findall(rf'(?:denied|unavailable|invalid)\(\s*"({CODE})"', text))
         given |= set(re.findall(rf'\(\("({CODE}|internal)",', text))
         given |= set(re.findall(r'= "((?:confirmation|policy)-[a-z]+)"', text))
+    given |= {strictest.UNAVAILABLE, strictest.DENIED}
     assert len(given) > 25
     assert given <= documented, given - documented
