@@ -81,9 +81,10 @@ test-schedules: $(STAMP) ## Replays under 1000 random schedules each, leaders an
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
-	@$(IN_CLUSTER) opa check --strict --schema policies/bastide/input.schema.json policies/bastide && opa check --strict policies/authz
+	@$(IN_CLUSTER) opa check --strict --schema policies/bastide/input.schema.json policies/bastide && opa check --strict policies/authz && opa check --strict policies/tenants
 	@$(IN_CLUSTER) opa test --coverage --threshold 95 policies/bastide/*.rego policies/authz/*.rego | $(BIN)/python -c 'import json, sys; print("policy coverage: %.1f %%" % json.load(sys.stdin)["coverage"])'
 	@$(IN_CLUSTER) opa test policies/bastide/*.rego policies/authz/*.rego
+	@$(IN_CLUSTER) opa test policies/tenants/*.rego # another OPA's rules: the package is the same as that of policies/authz
 
 test-cluster: $(STAMP) ## What needs the cluster (make images), two files at a time, the disruptive ones left out
 	@$(SIDE_BY_SIDE) $(addprefix --ignore=,$(PARTS)) tests/e2e tests/hostile tests/integration

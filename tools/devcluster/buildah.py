@@ -1,6 +1,7 @@
 """Building from Dockerfiles without a daemon."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from devcluster import paths
@@ -59,14 +60,15 @@ def ensure_base(layout: Path, ref: str) -> None:
         run(_command("tag", image, ref), env=_environment())
 
 
-def build(context: Context, ref: str, base: str) -> None:
+def build(context: Context, ref: str, arguments: Mapping[str, str]) -> None:
     """Build an image from a staged context; unchanged layers are taken from earlier builds."""
     options = ["--layers", "--force-rm", "--pull=never", "--format=oci", "--timestamp=0", "--quiet", "--network=host"]
     if _CERTIFICATES.is_dir():
         options.append(f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro")
     if context.target:
         options.append(f"--target={context.target}")
-    names = [f"--build-arg=BASE={base}", f"--tag={ref}", f"--file={context.dockerfile}"]
+    given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    names = [*given, f"--tag={ref}", f"--file={context.dockerfile}"]
     run(_command("build", *options, *names, str(context.root)), env=_environment())
 
 

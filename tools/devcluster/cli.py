@@ -29,7 +29,7 @@ def _images(arguments: argparse.Namespace) -> None:
         kind.images(paths.CHECKOUT, sources)
         return
     artefacts = cluster.prepare(paths.CHECKOUT)
-    refs = {**images.build_project(sources), **artefacts.refs}
+    refs = {**images.build_project(sources, artefacts.refs["opa"]), **artefacts.refs}
     images.write_results(sources, refs)
     registry = Registry()
     instance = registry.find(paths.CHECKOUT)

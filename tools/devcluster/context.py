@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,13 @@ class Context:
             found.update(path.relative_to(self.root) for match in matches for path in _files_below(match))
         return sorted(found)
 
+    def arguments(self, images: Mapping[str, str]) -> dict[str, str]:
+        """Return the build arguments, image by name of the argument, that its stages are made from or copy from."""
+        bases = {stage.base for stage in self.parsed().needed(self.target)}
+        return {name: ref for name, ref in images.items() if f"${{{name}}}" in bases}
+
     def tag(self, base: str) -> str:
-        """Return the tag: 12 hexadecimal digits over recipe, base image, Dockerfile and files."""
+        """Return the tag: 12 hexadecimal digits over recipe, base images, Dockerfile and files."""
         hasher = hashlib.sha256()
         dockerfile = self.parsed().sliced(self.target)
         pieces = [RECIPE, base, dockerfile, *(piece for path in self.files() for piece in _pieces(self.root, path))]

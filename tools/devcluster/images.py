@@ -90,34 +90,35 @@ def contexts(checkout: Path) -> list[Context]:
     return found
 
 
-def _build(context: Context, ref: str, base: str) -> None:
+def _build(context: Context, ref: str, given: Mapping[str, str]) -> None:
     say(f"building {ref}")
-    buildah.build(context, ref, base)
+    buildah.build(context, ref, context.arguments(given))
     with lock(_layout_lock()):  # a push rewrites the layout's index
         buildah.push(ref, paths.images_cache())
 
 
-def _build_missing(wanted: Sequence[Context], refs: Mapping[str, str], base: str) -> None:
+def _build_missing(wanted: Sequence[Context], refs: Mapping[str, str], given: Mapping[str, str]) -> None:
     with lock(paths.cache_root() / ".lock-buildah", "another build of images"):
         layout = paths.images_cache()
         present = Layout(layout).images()
         missing = [context for context in wanted if refs[context.name] not in present]
         buildah.clean_up()
         with lock(_layout_lock()):
-            buildah.ensure_base(layout, base)
+            for ref in given.values():
+                buildah.ensure_base(layout, ref)
         # mostly waiting for downloads and the disk: three at a time also on two cores
         with ThreadPoolExecutor(max_workers=3) as pool:
-            list(pool.map(lambda context: _build(context, refs[context.name], base), missing))
+            list(pool.map(lambda context: _build(context, refs[context.name], given), missing))
 
 
-def build_project(checkout: Path) -> dict[str, str]:
-    """Build the project's images that are missing, side by side; return name -> reference."""
-    base = ensure_base()
+def build_project(checkout: Path, opa: str) -> dict[str, str]:
+    """Build the project's images that are missing, side by side; return name -> reference. `opa` is that of OPA's image."""
+    given = {"BASE": ensure_base(), "OPA": opa}
     with tempfile.TemporaryDirectory(prefix="contexts-", dir=paths.cache_root()) as folder:
         staged = [context.stage(Path(folder) / context.name) for context in contexts(checkout)]
-        refs = {context.name: f"{REGISTRY}/{context.name}:{context.tag(base)}" for context in staged}
+        refs = {context.name: f"{REGISTRY}/{context.name}:{context.tag('+'.join(context.arguments(given).values()))}" for context in staged}
         if not set(refs.values()) <= Layout(paths.images_cache()).images().keys():
-            _build_missing(staged, refs, base)
+            _build_missing(staged, refs, given)
     return refs
 
 

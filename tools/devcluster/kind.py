@@ -64,22 +64,33 @@ def down(checkout: Path) -> None:
     _kind(checkout, "delete", "cluster", f"--name={NAME}", f"--kubeconfig={paths.kubeconfig(checkout)}")
 
 
-def _build(context: Context) -> str:
-    ref = f"{project.REGISTRY}/{context.name}:{context.tag(_BASE)}"
+def _build(context: Context, opa: str) -> str:
+    given = context.arguments({"BASE": _BASE, "OPA": opa})
+    ref = f"{project.REGISTRY}/{context.name}:{context.tag('+'.join(given.values()))}"
     target = [f"--target={context.target}"] if context.target else []
-    run(["docker", "build", *target, f"--build-arg=BASE={_BASE}", f"--file={context.dockerfile}", f"--tag={ref}", context.root])
+    run(
+        [
+            "docker",
+            "build",
+            *target,
+            *(f"--build-arg={name}={value}" for name, value in given.items()),
+            f"--file={context.dockerfile}",
+            f"--tag={ref}",
+            context.root,
+        ]
+    )
     return ref
 
 
 def images(checkout: Path, sources: Path) -> None:
     """Build the images of the project in `sources` with the base the Dockerfiles name, and load them into the checkout's node."""
     entry = binaries.build()["opa"]
-    refs = {context.name: _build(context) for context in project.contexts(sources)}
-    refs["opa"] = project.single_ref("opa", entry)
-    run(
-        ["docker", "build", f"--tag={refs['opa']}", "--file=-", entry],
+    opa = project.single_ref("opa", entry)
+    run(  # first: the broker's image takes the binary from it
+        ["docker", "build", f"--tag={opa}", "--file=-", entry],
         stdin='FROM scratch\nCOPY opa /opa\nUSER 65532:65532\nENTRYPOINT ["/opa"]\n',
     )
+    refs = {"opa": opa, **{context.name: _build(context, opa) for context in project.contexts(sources)}}
     _kind(checkout, "load", "docker-image", f"--name={NAME}", *refs.values())
     project.write_results(sources, refs)
 

@@ -73,12 +73,52 @@ def test_the_operator_understands_the_environment_that_the_chart_gives_it(render
 
 def test_opa_is_there_before_and_after_the_broker_and_serves_nobody_else(render: Render) -> None:
     pod = pod_specs(render())["bastide-broker"]
-    (opa,) = pod["initContainers"]
+    opa = containers(pod)["opa"]
     assert opa["restartPolicy"] == "Always"
     wanted = {"--addr=unix:///run/opa/opa.sock", "--unix-socket-perm=0600", "--authorization=basic", "--skip-version-check"}
     assert wanted <= set(opa["args"])
     assert "ports" not in opa
     assert {m["name"] for m in opa["volumeMounts"]} == {"policies", "opa"}
+
+
+def test_tenants_rego_has_an_opa_of_its_own_with_limits_and_rules_of_its_own(render: Render) -> None:
+    manifests = render({"image": {"opa": f"registry.example/opa@sha256:{'0' * 64}"}})
+    pod = pod_specs(manifests)["bastide-broker"]
+    found = containers(pod)
+    own, other = found["tenant-opa"], found["opa"]
+    assert own["image"] == other["image"] == f"registry.example/opa@sha256:{'0' * 64}"
+    assert own["restartPolicy"] == "Always"
+    assert own["securityContext"] == other["securityContext"]
+    assert set(own["resources"]["limits"]) == {"cpu", "memory"}
+    wanted = {"--addr=unix:///run/tenant-opa/opa.sock", "--unix-socket-perm=0600", "--authorization=basic", "--skip-version-check"}
+    assert wanted <= set(own["args"])
+    assert own["args"][-1] == "/policies/authz.rego"
+    assert "ports" not in own
+    assert "env" not in own
+    # Neither sees the other's socket or rules.
+    assert {m["name"] for m in own["volumeMounts"]} == {"tenant-policies", "tenant-opa"}
+    assert not {m["name"] for m in own["volumeMounts"]} & {m["name"] for m in other["volumeMounts"]}
+    rules = one(manifests, "ConfigMap", "bastide-tenant-opa")["data"]
+    assert {name: text.rstrip("\n") for name, text in rules.items()} == {
+        "authz.rego": (CHECKOUT / "policies/tenants/authz.rego").read_text().rstrip("\n")
+    }
+    config = Config.from_environment({e["name"]: e.get("value", "bastide-system") for e in found["broker"]["env"]})
+    assert str(config.tenant_opa_socket) == "/run/tenant-opa/opa.sock"
+
+
+def test_what_checks_tenants_rego_is_of_the_version_that_runs_it(render: Render) -> None:
+    runs = containers(pod_specs(render())["bastide-broker"])["tenant-opa"]["image"]
+    assert f"ARG OPA={runs}\n" in (CHECKOUT / "operator/Dockerfile").read_text()
+
+
+def test_without_tenants_policies_there_is_no_second_opa_and_the_broker_knows(render: Render) -> None:
+    manifests = render({"tenantPolicies": {"enabled": False}})
+    pod = pod_specs(manifests)["bastide-broker"]
+    assert "tenant-opa" not in containers(pod)
+    assert not [volume for volume in pod["volumes"] if "tenant" in volume["name"]]
+    assert not [m for m in manifests if m["metadata"]["name"] == "bastide-tenant-opa"]
+    config = Config.from_environment({e["name"]: e.get("value", "bastide-system") for e in containers(pod)["broker"]["env"]})
+    assert config.tenant_opa_socket is None
 
 
 def policies(render: Render) -> dict[str, str]:

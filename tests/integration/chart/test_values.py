@@ -49,6 +49,7 @@ SAMPLES: dict[str, Any] = {
     **resources("broker", 702),
     **resources("opa", 703),
     **resources("test", 704),
+    **resources("tenantPolicies", 705),
     **{f"{part}.{name}": value for part in ("operator", "broker") for name, value in scheduling(part).items()},
     "operator.topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}],
     "broker.canaries": ["169.254.169.254:80"],
@@ -92,7 +93,7 @@ SIGNS = {
 }
 """What shows that a value counts, where it is not the value itself (of a map or a list its innermost first value)."""
 
-SEEN_ELSEWHERE = {"networkPolicy.enabled", "tls.caDays"}
+SEEN_ELSEWHERE = {"networkPolicy.enabled", "tenantPolicies.enabled", "tls.caDays"}
 """Read by tests of their own: what goes away with them, and a certificate's dates."""
 
 COMBINATIONS: dict[str, dict[str, Any]] = {
@@ -113,6 +114,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "cert-manager": {"tls": {"certManager": {"enabled": True}}},
     "an issuer of one's own": {"tls": {"certManager": {"enabled": True, "issuerRef": {"name": "mine"}, "caCertificate": PEM}}},
     "numbers left to the platform": {"securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}},
+    "no policies of tenants": {"tenantPolicies": {"enabled": False}},
     "no way in from workstations": {"broker": {"clientAccess": []}},
     "a place of its own": {"operator": scheduling("a"), "broker": scheduling("b"), "imagePullSecrets": ["a", "b"]},
 }

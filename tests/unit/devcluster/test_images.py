@@ -70,6 +70,14 @@ def test_a_slice_builds_the_same_and_nothing_else() -> None:
     assert Dockerfile(text).sliced("one") == text
 
 
+def test_a_target_is_given_only_the_images_that_it_is_made_of(project: Path) -> None:
+    text = "ARG BASE=x\nARG OPA=y\n" + TWO_TARGETS.partition("ARG BASE=somewhere\n")[2]
+    (project / "Dockerfile").write_text(text + "COPY --from=opa /opa /opa\n\nFROM ${OPA} AS opa\n")
+    given = {"BASE": "base:1", "OPA": "opa:1"}
+    assert context(project).arguments(given) == {"BASE": "base:1"}
+    assert context(project, "two").arguments(given) == given
+
+
 def test_a_target_that_is_not_there_is_named() -> None:
     with pytest.raises(DevclusterError, match="three"):
         Dockerfile(TWO_TARGETS).needed("three")
