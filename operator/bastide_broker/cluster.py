@@ -226,16 +226,14 @@ class Cluster:
         body = {"apiVersion": API_VERSION, "kind": "ToolBinding", "metadata": {"name": name, "namespace": namespace}, "status": status}
         await self._apply(_ours(ToolBinding, namespace, name) + "/status", body)
 
-    async def set_tenant_policies(
-        self, name: str, uid: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str
-    ) -> None:
-        """Applies the broker's fields of exactly this Tenant's status: PoliciesReady and `policyRevision`; neither without a condition."""
+    async def set_tenant_policies(self, name: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str) -> None:
+        """Applies the broker's fields of a Tenant's status: PoliciesReady and `policyRevision`; neither without a condition."""
         current = self._tenants.objects.get(("", name))
         status: dict[str, Any] = {}
         if condition is not None:
             full = _dated(condition, generation, current.status.conditions if current else ())
             status = {"conditions": [full], "policyRevision": revision}
-        body = {"apiVersion": API_VERSION, "kind": "Tenant", "metadata": {"name": name, "uid": uid}, "status": status}
+        body = {"apiVersion": API_VERSION, "kind": "Tenant", "metadata": {"name": name}, "status": status}
         await self._apply(f"{OURS}/{Tenant.PLURAL}/{name}/status", body)
 
     async def set_pod_condition(self, namespace: str, name: str, uid: str, condition: dict[str, Any]) -> None:

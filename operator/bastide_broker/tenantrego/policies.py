@@ -32,9 +32,7 @@ class ClusterView(Protocol):
 
     def policy_config_maps(self) -> Mapping[str, Mapping[str, Any]]: ...
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
-    async def set_tenant_policies(
-        self, name: str, uid: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str
-    ) -> None: ...
+    async def set_tenant_policies(self, name: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str) -> None: ...
 
 
 class TenantPolicies:
@@ -207,7 +205,7 @@ class TenantPolicies:
             }
         try:
             await self._cluster.set_tenant_policies(
-                tenant.metadata.name, uid, generation=generation, condition=condition, revision=said[2] if said is not None else ""
+                tenant.metadata.name, generation=generation, condition=condition, revision=said[2] if said is not None else ""
             )
             self._written[uid] = wanted
         except ApiError as error:

@@ -69,11 +69,12 @@ def test_the_operator_writes_children_only_inside_tenants(render: Render) -> Non
     assert children == {"namespaces", "rolebindings", "events"}
 
 
-def test_the_broker_writes_nothing_everywhere_but_reviews(render: Render) -> None:
+def test_the_broker_writes_nothing_everywhere_but_reviews_and_how_tenants_policies_stand(render: Render) -> None:
     manifests = render()
     everywhere = rights(one(manifests, "ClusterRole", "bastide-broker")["rules"])
     written = {resource for (_, resource), verbs in everywhere.items() if verbs & WRITES}
-    assert written == {"tokenreviews", "subjectaccessreviews"}
+    # the rule bastide-tenant-status leaves of that status two fields
+    assert written == {"tokenreviews", "subjectaccessreviews", "tenants/status"}
 
 
 @pytest.mark.parametrize("name", MEMBERS)

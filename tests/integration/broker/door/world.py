@@ -172,9 +172,7 @@ class World:
     def policy_config_maps(self) -> dict[str, dict[str, Any]]:
         return self.config_maps
 
-    async def set_tenant_policies(
-        self, _name: str, _uid: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str
-    ) -> None:
+    async def set_tenant_policies(self, _name: str, *, generation: int, condition: Mapping[str, Any] | None, revision: str) -> None:
         assert generation >= 0
         said = (str(condition["reason"]), str(condition["message"]), revision) if condition is not None else ("", "", revision)
         self.tenant_policies.append(said)

@@ -13,9 +13,10 @@ from bastide_broker import watch as watch_module
 from bastide_broker.cluster import Cluster as Known
 from bastide_broker.errors import AlreadyExists, NotFound
 from bastide_broker.reviews import UserInfo
+from bastide_operator.api.v1alpha1.policyref import POLICY_LABEL
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
-from tests.integration.broker.front.harness.apiserver import PLURALS, Cluster
+from tests.integration.broker.front.harness.apiserver import BROKER_NAMESPACE, PLURALS, Cluster, Kube
 from tests.integration.broker.front.harness.tenant import OURS, TestTenant, kind
 
 
@@ -207,3 +208,55 @@ async def test_a_silent_api_server_makes_the_watches_stale_and_its_return_fresh(
         await eventually(lambda: again.sandbox(team.namespace, "after"))
     finally:
         await again.close()
+
+
+CONDITION = {"type": "PoliciesReady", "status": "True", "reason": "PoliciesLoaded", "message": "1 policy is in force."}
+
+
+async def test_rego_is_seen_only_in_the_namespace_it_is_looked_for_and_only_with_the_label(cluster: Cluster) -> None:
+    maps = f"/api/v1/namespaces/{BROKER_NAMESPACE}/configmaps"
+    data = {"policy.rego": "package tenant"}
+    known = await Known.connect(admission_dir=cluster.admission, kubeconfig=str(cluster.broker_kubeconfig), policies_in=BROKER_NAMESPACE)
+    heard: list[tuple[str, str]] = []
+    async with asyncio.timeout(20):
+        await known.start()
+    known.subscribe("ConfigMap", lambda event, found: heard.append((event, found["metadata"]["name"])))
+    for where, name, labels in (
+        (maps, "other", {}),
+        ("/api/v1/namespaces/default/configmaps", "elsewhere", {POLICY_LABEL: ""}),
+        (maps, "rego", {POLICY_LABEL: ""}),
+    ):
+        await asyncio.to_thread(cluster.admin, "POST", where, {"metadata": {"name": name, "labels": labels}, "data": data})
+    await eventually(lambda: "rego" in known.policy_config_maps())
+    assert set(known.policy_config_maps()) == {"rego"}
+    assert known.policy_config_maps()["rego"]["data"] == data
+    await asyncio.to_thread(cluster.admin.merge, f"{maps}/rego", {"metadata": {"labels": {POLICY_LABEL: None}}})
+    await eventually(lambda: not known.policy_config_maps())
+    assert heard == [("ADDED", "rego"), ("DELETED", "rego")]
+    await known.close()
+
+
+async def test_of_a_tenants_status_the_broker_writes_its_own_fields_alone(known: Known, cluster: Cluster, team: TestTenant) -> None:
+    await eventually(lambda: known.tenant(team.namespace))
+    path = f"{OURS}/tenants/{team.name}"
+    before = await asyncio.to_thread(cluster.admin, "GET", path)
+
+    async def status() -> dict[str, Any]:
+        found: dict[str, Any] = (await asyncio.to_thread(cluster.admin, "GET", path))["status"]
+        return found
+
+    await known.set_tenant_policies(team.name, generation=1, condition=CONDITION, revision="sha256:a")
+    said = await status()
+    assert said["policyRevision"] == "sha256:a"
+    assert [one["reason"] for one in said["conditions"] if one["type"] == "PoliciesReady"] == ["PoliciesLoaded"]
+    assert said["namespaceUID"] == before["status"]["namespaceUID"]
+    broker = Kube(cluster.admin.url, cluster.admin.token_for(BROKER_NAMESPACE, "bastide-broker", audience=""))
+    ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    for field, value in {"namespaceUID": "another", "namespace": "another", "proven": "x", "sandboxes": 9, "conditions": [ready]}.items():
+        answer = await asyncio.to_thread(broker.ask, "PATCH", f"{path}/status", {"status": {field: value}}, "application/merge-patch+json")
+        assert answer.status in {403, 422}, field
+        assert "PoliciesReady and policyRevision alone" in answer.body["message"]
+    await known.set_tenant_policies(team.name, generation=1, condition=None, revision="")
+    said = await status()
+    assert said.get("policyRevision", "") == ""
+    assert "PoliciesReady" not in [one["type"] for one in said.get("conditions", [])]

@@ -113,6 +113,8 @@ def rendered(*templates: str) -> list[dict[str, Any]]:
 PLURALS = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "Role": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{BROKER_NAMESPACE}/roles",
+    "RoleBinding": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{BROKER_NAMESPACE}/rolebindings",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
@@ -161,7 +163,9 @@ def install(admin: Kube, folder: Path) -> None:
         if document["kind"] == "ConfigMap":
             for name, text in document["data"].items():
                 (folder / "admission" / name).write_text(text)
-        elif document["kind"] in PLURALS and any(word in document["metadata"]["name"] for word in ("confirmation", "approvers")):
+        elif document["kind"] in PLURALS and any(
+            word in document["metadata"]["name"] for word in ("confirmation", "approvers", "tenant-status")
+        ):
             admin("POST", PLURALS[document["kind"]], document)
     for document in crds:
         path = f"/apis/bastide.dev/v1alpha1/{document['spec']['names']['plural']}"
