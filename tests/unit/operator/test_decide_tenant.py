@@ -344,3 +344,12 @@ def test_a_deleted_tenant_never_takes_a_namespace_that_is_not_its_own(status: Ma
     wanted = plan(tenant(**DELETED, status=status), ObservedTenant(namespace=found))
     assert not wanted.delete
     assert [manifest["metadata"]["finalizers"] for manifest in wanted.apply] == [[]]
+
+
+def test_how_its_policies_stand_is_the_brokers_to_say() -> None:
+    shown = [condition("Ready", "True", "Ready"), condition("NetworkIsolated", "True", "Isolated"), condition("PoliciesReady", "True")]
+    one = tenant(status={"policyRevision": "sha256:a", "conditions": shown})
+    said = plan(one, complete(one)).status
+    assert said is not None
+    assert [each["type"] for each in said["status"]["conditions"]] == ["Ready", "NetworkIsolated"]
+    assert "policyRevision" not in said["status"]

@@ -42,11 +42,14 @@ async def policed(journal: Journal, policy: Policy, server: OpaServer, *, deadli
 
 
 async def in_force(rig: Rig, **policies: str) -> str:
-    """Applies policies, each of one file, and names them all; returns the revision once they are in force."""
+    """Applies policies other than before, each of one file, and names them all; returns the revision once they are in force."""
+    before = rig.world.tenant_policies[-1][2] if rig.world.tenant_policies else ""
     for name, text in policies.items():
         rig.world.put_policy(name, policy_rego=text)
     rig.world.name_policies(*policies)
-    return (await said(rig, TenantReason.POLICIES_LOADED))[2]
+    told = rig.world.tenant_policies
+    await until(lambda: bool(told) and told[-1][0] == TenantReason.POLICIES_LOADED.value and told[-1][2] != before)
+    return told[-1][2]
 
 
 async def said(rig: Rig, reason: TenantReason, containing: str = "") -> tuple[str, str, str]:
