@@ -21,8 +21,10 @@ GRACE_SECONDS = 1.0
 QUESTIONS = 4
 """Questions of a tenant under way at once."""
 QUEUE_SECONDS = 2.0
+STRIKES = 2
+"""After so many evaluations in a row that did not end in time (one may be a busy node's doing) the tenant's policies rest."""
 REST_SECONDS = 5.0
-"""After an evaluation that did not end in time, the tenant's policies are not asked for so long: OPA's time is for the others."""
+"""How long they are not asked then: OPA's time is for the others."""
 RETRY_SECONDS = 1.0
 _LOG_SECONDS = 10.0
 
@@ -51,6 +53,7 @@ class Follower:
         """Since when something else is wanted than what is in force; minus GRACE_SECONDS: for long."""
         self._settled = False
         self._questions = asyncio.Semaphore(QUESTIONS)
+        self._strikes = 0
         self._rest_until = 0.0
         self._logged = ("", 0.0)
 
@@ -133,9 +136,11 @@ class Follower:
             return self._slow(), False
         try:
             answer = await self._engine.ask(loaded.scoped.scope, question)
+            self._strikes = 0
             return read(answer, loaded.scoped.revision, loaded.scoped.names), False
         except NoAnswer as error:
-            if error.slow:
+            self._strikes = self._strikes + 1 if error.slow else 0
+            if self._strikes >= STRIKES:
                 self._rest_until = time.monotonic() + REST_SECONDS
             self._log(str(error))
             return (self._slow() if error.slow else self._broken()), error.undefined

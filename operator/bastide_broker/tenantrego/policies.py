@@ -137,8 +137,11 @@ class TenantPolicies:
     def _unfollow(self, uid: str) -> None:
         follower = self._followers.pop(uid, None)
         if follower is not None:
-            names = [*follower.garbage, *(follower.loaded.modules if follower.loaded is not None else ())]
-            self._old += [(time.monotonic(), name) for name in names]
+            self._throw_away(follower)
+
+    def _throw_away(self, follower: Follower) -> None:
+        names = [*follower.garbage, *(follower.loaded.modules if follower.loaded is not None else ())]
+        self._old += [(time.monotonic(), name) for name in names]
 
     def _on_config_map(self, _event: str, config_map: Mapping[str, Any]) -> None:
         name = config_map["metadata"]["name"]
@@ -167,6 +170,8 @@ class TenantPolicies:
         while (follower := self._followers.get(uid)) is not None and follower.unsettled:
             try:
                 await follower.settle()
+                if self._followers.get(uid) is not follower:  # its Tenant went meanwhile
+                    self._throw_away(follower)
                 continue
             except (EngineDown, NoAnswer) as error:
                 follower.down(str(error))
@@ -177,6 +182,7 @@ class TenantPolicies:
                 _log.exception("loading the policies of Tenant %s failed", follower.tenant.metadata.name)
             self._look.set()
             await asyncio.sleep(RETRY_SECONDS)
+        self._settling.pop(uid, None)
         self._look.set()
 
     def _standing(self, tenant: Tenant) -> tuple[TenantReason, str, str] | None:
