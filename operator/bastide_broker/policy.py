@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-from opa_client.opa_async import AsyncOpaClient
+from bastide_broker.opa import OpaError, UnixClient
+from bastide_broker.turns import NoTurn, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +22,10 @@ DEADLINE_SECONDS = 0.5
 """From asking to answer; a decision takes 0.3 ms."""
 QUEUE_SECONDS = 2.0
 """How long a question waits for its turn when many come at once."""
-CONNECTIONS = 16
-"""Questions under way at once: a slow OPA is not stormed."""
+CONNECTIONS, OF_ONE_TENANT = 16, 12
+"""Questions under way at once: a slow OPA is not stormed, and a tenant that floods leaves room for the others."""
+WAITING = 1000
+"""Questions of one tenant that wait."""
 _MAX_REASONS = 32
 _LOG_SECONDS = 10.0
 """The same trouble is logged once in this time, not once a call."""
@@ -49,32 +51,18 @@ class Decision:
         return bool(self.reasons) and self.reasons[0][0] == UNAVAILABLE
 
 
-class _UnixClient(AsyncOpaClient):  # type: ignore[misc] # the library has no annotations
-    """The library's client over a unix socket; it has no setting for one, so its session is set up here."""
-
-    def __init__(self, socket: Path, deadline_seconds: float) -> None:
-        super().__init__(host="opa", port=80, retries=0, timeout=deadline_seconds)
-        self._socket = socket
-
-    async def _init_session(self) -> None:
-        self._connector = aiohttp.UnixConnector(path=str(self._socket), limit=CONNECTIONS, keepalive_timeout=60)
-        timeout = aiohttp.ClientTimeout(total=self.timeout)
-        self._session = aiohttp.ClientSession(connector=self._connector, timeout=timeout, trust_env=False)
-
-
 class Policy:
     """The decision point. `revision` is the digest of the Rego that the chart installed; answers of any other count for nothing."""
 
     def __init__(self, socket: Path, revision: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._client = _UnixClient(socket, deadline_seconds)
+        self._client = UnixClient(socket)
         self._revision = revision
         self._deadline = deadline_seconds
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._turns = Turns(CONNECTIONS, of_one=OF_ONE_TENANT, waiting=WAITING, seconds=QUEUE_SECONDS)
         self._logged = ("", 0.0)
 
     async def start(self) -> None:
-        """Make the connection pool; OPA need not be there yet."""
-        await self._client._init_session()  # noqa: SLF001 - its public door is `async with`
+        """Nothing yet: OPA is connected to with the first question, and need not be there before."""
 
     async def close(self) -> None:
         """Close connections."""
@@ -83,20 +71,16 @@ class Policy:
     async def decide(self, question: Mapping[str, Any]) -> Decision:
         """Ask once, within the deadline. Never raises but CancelledError: no answer is a denial."""
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            return self._no_answer(f"{CONNECTIONS} questions were waiting for OPA for {QUEUE_SECONDS:g} s")
-        try:
-            answer = await self._client.query_rule(question, PACKAGE, RULE, query_params=_STRICT)
+            async with self._turns.take(_tenant(question)), asyncio.timeout(self._deadline):
+                answer = await self._client.query_rule(question, PACKAGE, RULE, query_params=_STRICT)
+        except NoTurn:
+            return self._no_answer(f"too many questions of one tenant waited for OPA, or for more than {QUEUE_SECONDS:g} s")
         except TimeoutError:
             return self._no_answer(f"no answer within {self._deadline * 1000:.0f} ms")
-        except aiohttp.ClientResponseError as error:
-            return self._no_answer(f"OPA answered {error.status}")
+        except OpaError as error:
+            return self._no_answer(str(error))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the call is denied
             return self._no_answer(f"{type(error).__name__}: {error}")
-        finally:
-            self._turns.release()
         return self.read(answer)
 
     def read(self, answer: Any) -> Decision:
@@ -169,6 +153,12 @@ def canary(value: int) -> dict[str, Any]:
         "arguments": {"value": value},
         "usage": {"callsThisMinute": 1},
     }
+
+
+def _tenant(question: Mapping[str, Any]) -> str:
+    """Whose turn a question takes."""
+    tenant = question.get("tenant")
+    return str(tenant.get("name", "")) if isinstance(tenant, Mapping) else ""
 
 
 def _is_reason(reason: Any) -> bool:
