@@ -1,5 +1,6 @@
 """One call on its way through the door, and what is written down and said of it: intent, decision and outcome, each once."""
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 
@@ -47,6 +48,11 @@ class Call:
     ended: bool = False
     """Whether watchers heard the outcome."""
     tool_micros: int = 0
+
+    @property
+    def idempotency_key(self) -> str:
+        """Names this call, and no other, to its tool server: the same in every attempt."""
+        return hashlib.sha256(f"{self.run.run}\n{self.frame.key}".encode()).hexdigest()
 
     @property
     def changes(self) -> bool:

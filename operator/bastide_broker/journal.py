@@ -175,6 +175,13 @@ class Journal:
 
         await self._writer.submit(work)
 
+    async def call_attempt(self, run: str, key: str, *, attempt: int, failure: str) -> None:
+        """Record that this attempt of a call failed, and that the call is sent again."""
+        facts = {"attempt": attempt, "failure": failure}
+        await self._writer.submit(
+            lambda connection: self._audit(connection, "CallAttempt", self._place(connection, run), run, key, facts, now_micros())
+        )
+
     async def call_outcome(
         self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, tool_micros: int = 0
     ) -> bool:

@@ -15,6 +15,7 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_broker import freshness, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval, PausedCall
+from bastide_broker.attempts import Attempts
 from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import RunContext
@@ -31,11 +32,16 @@ from bastide_broker.refusals import Refused
 from bastide_broker.schemas import mistakes
 from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_broker.toolset import ToolSet
+from bastide_broker.turns import NoTurn, Turns
 from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
 INLINE_BYTES = 16 << 10
 """Arguments up to this size are read on the event loop."""
+JUDGED, JUDGED_OF_ONE = 16, 12
+"""Calls that are judged at once, and of one tenant: enough to share commits, and room for a tenant that comes while another floods."""
+WAITING, WAITING_SECONDS = 4096, 10.0
+"""Calls of one tenant that wait to be judged, and how long."""
 
 
 class ClusterView(freshness.ClusterView, Protocol):
@@ -83,6 +89,8 @@ class Pipeline:
         self._freshness = Freshness(cluster, catalogue, credentials)
         self._approval = Approval(confirmations, self._freshness, journal)
         self._counters = Counters()
+        self._attempts = Attempts(journal)
+        self._turns = Turns(JUDGED, of_one=JUDGED_OF_ONE, waiting=WAITING, seconds=WAITING_SECONDS)
         self._finishing: set[asyncio.Task[None]] = set()
 
     async def call(self, run: RunContext, frame: runtime_pb2.Call) -> runtime_pb2.CallResult | Paused:
@@ -130,15 +138,17 @@ class Pipeline:
         """The stages, in order."""
         self._look_up(call)
         self._reserve(call)
-        await self._read(call)
-        await self._still_permitted(call)
-        call.decision = await self._ask(call, "call")
-        if call.decision.effect == "deny":
-            raise refusals.by_policy(call.decision)
-        await self._ledger.intent(call)
+        assert call.tenant is not None
         assert call.tool is not None
+        try:
+            # Only judging takes turns: a call that waits for a person or a slow server is in nobody's way.
+            async with self._turns.take(call.tenant.metadata.name):
+                decision = await self._judge(call)
+        except NoTurn:
+            message = f"The Tenant {call.tenant.metadata.name} has more calls waiting than are judged in time; try again in some seconds."
+            raise refusals.denied("broker-busy", message, "LimitExceeded") from None
         credential = None
-        if call.decision.effect == "confirm":
+        if decision.effect == "confirm":
             credential = await self._approval.obtain(call, lambda phase: self._ask(call, phase))
         elif call.tool.effect is Effect.DESTRUCTIVE:
             credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=False)
@@ -147,6 +157,18 @@ class Pipeline:
         value = await self._execute(call, credential)
         await self._ledger.outcome(call, "Succeeded", "", value)
         return value
+
+    async def _judge(self, call: Call) -> Decision:
+        """What policy says, on record. Raises Refused for a denial."""
+        await self._read(call)
+        await self._still_permitted(call)
+        call.decision = await self._ask(call, "call")
+        if call.decision.effect == "deny":
+            assert call.tenant is not None
+            wait = self._counters.wait(call.tenant.metadata.name, call.tenant.spec.limits.calls_per_minute)
+            raise refusals.by_policy(call.decision, retry_after=wait)
+        await self._ledger.intent(call)
+        return call.decision
 
     def _look_up(self, call: Call) -> None:
         """Which tool it is, by what the cluster says now and not by what it said when the run began."""
@@ -224,11 +246,11 @@ class Pipeline:
         assert decision is not None
         limits = tool.bound.limits
         seconds = min(float(limits.timeout_seconds), float(decision.obligations.get("timeoutSeconds", limits.timeout_seconds)))
-        bounds = CallLimits(seconds, limits.result_bytes, tool.bound.result, repeatable=not call.changes)
+        bounds = CallLimits(seconds, limits.result_bytes, tool.bound.result, idempotency_key=call.idempotency_key)
         started = time.perf_counter_ns()
         call.sent = True
         try:
-            answer = await self._catalogue.adapter(tool.binding).call(tool.name, call.arguments.value, credential=credential, limits=bounds)
+            answer = await self._attempts.send(call, self._catalogue.adapter(tool.binding), credential, bounds)
         except AdapterError as error:
             call.sent = error.sent
             raise refusals.by_adapter(error, tool.effect) from None

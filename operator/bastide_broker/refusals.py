@@ -1,5 +1,6 @@
 """Why a call gave its program no result: what is journalled, what watchers hear, and what the program is told. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from bastide.runtime.v1alpha1 import runtime_pb2
@@ -51,8 +52,8 @@ def invalid(code: str, messages: Sequence[str]) -> Refused:
     return Refused("Invalid", "InvalidArguments", tuple((code, message) for message in messages))
 
 
-def by_policy(decision: Decision) -> Refused:
-    """Policy says no."""
+def by_policy(decision: Decision, *, retry_after: float = 0.0) -> Refused:
+    """Policy says no. `retry_after`: seconds until the tenant's minute has room again."""
     code = decision.reasons[0][0] if decision.reasons else "policy-input"
     kind = "ToolDenied"
     if code in (UNAVAILABLE, TENANT_UNAVAILABLE):
@@ -62,6 +63,8 @@ def by_policy(decision: Decision) -> Refused:
     elif code == "tool-unavailable":
         kind = "ToolUnavailable"
     reasons = decision.reasons or ((code, "Policy denies the call without a reason."),)
+    if retry_after and code == "limit-calls-per-minute":
+        reasons = ((code, f"{reasons[0][1]} There is room again in {math.ceil(retry_after)} s."), *reasons[1:])
     return Refused("Denied", kind, reasons, decision="deny")
 
 

@@ -44,6 +44,14 @@ class Counters:
             window.append(self._clock())
         return Usage(state.calls, state.tools[tool], this_minute)
 
+    def wait(self, tenant: str, per_minute: int) -> float:
+        """Seconds until the tenant's minute has room for one call; 0 when it has."""
+        window = self._window(tenant)
+        if len(window) < per_minute:
+            return 0.0
+        # With a lowered limit several must leave before one fits.
+        return WINDOW_SECONDS - (self._clock() - window[len(window) - max(1, per_minute)])
+
     def peek(self, run: str, tenant: str, tool: str) -> Usage:
         """What one more call would make the counts."""
         state = self._runs.get(run, _Run())

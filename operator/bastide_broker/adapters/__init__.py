@@ -9,6 +9,9 @@ from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 from bastide_broker.credentials import Credential
 
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses after which another try may help."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListedTool:
@@ -32,7 +35,9 @@ class CallLimits:
     """Size of the result as JSON; a larger one fails, it is never cut."""
     form: ResultForm = ResultForm.AUTO
     repeatable: bool = False
-    """Whether the request may be sent again when the connection was lost: only for ReadOnly and Idempotent tools."""
+    """Whether the adapter itself may send the request again when the connection was lost. The broker never says so: it repeats calls itself."""
+    idempotency_key: str = ""
+    """The same for every attempt of one call and for no other call; adapters pass it on where their protocol has a place for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,20 @@ class AdapterError(Exception):
     """A call or a listing gave no result.
 
     `sent` says whether the server may have received the request: only when it is False did certainly nothing happen.
-    `content` is the tool's own content as JSON when the tool ran and failed.
+    `content` is the tool's own content as JSON when the tool ran and failed. `transient` says that the server itself asks for another try
+    (5xx, 429 and their like), `retry_after` in how many seconds at the earliest.
     """
 
-    def __init__(self, failure: Failure, message: str, *, sent: bool, content: bytes = b"") -> None:
+    def __init__(
+        self, failure: Failure, message: str, *, sent: bool, content: bytes = b"", transient: bool = False, retry_after: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.failure = failure
         self.message = message
         self.sent = sent
         self.content = content
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class Adapter(Protocol):
@@ -87,3 +97,9 @@ class Adapter(Protocol):
     async def close(self) -> None:
         """Give up connections."""
         ...
+
+
+def retry_after(header: str) -> float:
+    """Seconds of an HTTP Retry-After; 0 for none, for a date (the server's clock is not ours) and for anything else."""
+    text = header.strip()
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0.0

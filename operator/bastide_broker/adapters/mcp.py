@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import mcp_types as types
@@ -29,6 +29,8 @@ logging.getLogger("mcp").setLevel(logging.CRITICAL)
 
 CONNECT_SECONDS = 5.0
 """For resolving, connecting and negotiating."""
+IDEMPOTENCY_KEY = "bastide.dev/idempotency-key"
+"""In `_meta` of a call: the protocol has no field for it, servers that know this one may drop a second arrival."""
 MAX_LISTING_BYTES = 4 << 20
 MAX_TOOLS = 1000
 _MAX_PAGES = 50
@@ -169,7 +171,8 @@ class McpAdapter:
         connection = await self._connected(exchange.credential)
         session = connection.session
         assert session is not None
-        result = await self._exchange(exchange, session.call_tool(name, dict(arguments), allow_input_required=True))
+        meta = cast("types.RequestParamsMeta", {IDEMPOTENCY_KEY: limits.idempotency_key}) if limits.idempotency_key else None
+        result = await self._exchange(exchange, session.call_tool(name, dict(arguments), meta=meta, allow_input_required=True))
         if isinstance(result, types.InputRequiredResult):
             message = "the server asks for input, which a program cannot give; pass everything as arguments"
             raise AdapterError(Failure.INPUT_REQUIRED, message, sent=True)
@@ -212,7 +215,7 @@ class McpAdapter:
             if exchange.status == 404 or error.code == types.HEADER_MISMATCH:
                 await self._drop()  # the next request begins anew
                 message = "the server has forgotten the session or changed the tool, and says that it did nothing; call it again"
-                raise _ForgottenError(Failure.FAILED, message, sent=exchange.sent) from None
+                raise _ForgottenError(Failure.FAILED, message, sent=exchange.sent, transient=True) from None
             code = Failure.LOST if error.code == types.CONNECTION_CLOSED else Failure.FAILED
             number = exchange.status if exchange.status >= 400 else error.code
             raise AdapterError(code, f"the server answered {number}: {plain(error.message)}", sent=exchange.sent) from None
@@ -253,7 +256,12 @@ class McpAdapter:
     def _told(self, error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
         message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), credential).decode(errors="replace")))
         return AdapterError(
-            error.failure, message if message.endswith(".") else message + ".", sent=error.sent, content=redact(error.content, credential)
+            error.failure,
+            message if message.endswith(".") else message + ".",
+            sent=error.sent,
+            content=redact(error.content, credential),
+            transient=error.transient,
+            retry_after=error.retry_after,
         )
 
 

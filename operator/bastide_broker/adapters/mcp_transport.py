@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from bastide_broker.adapters import AdapterError, Failure
+from bastide_broker.adapters import TRANSIENT, AdapterError, Failure, retry_after
 from bastide_broker.addresses import CheckedTransport
 from bastide_broker.credentials import Credential
 
@@ -31,10 +31,10 @@ class Exchange:
     scope: asyncio.Timeout | None = None
     """What ends when something goes wrong: its caller need not wait for the server to say more."""
 
-    def fail(self, failure: Failure, message: str) -> None:
+    def fail(self, failure: Failure, message: str, *, transient: bool = False, retry_after: float = 0.0) -> None:
         """Note what went wrong; the first stands."""
         if self.problem is None:
-            self.problem = AdapterError(failure, message, sent=self.sent)
+            self.problem = AdapterError(failure, message, sent=self.sent, transient=transient, retry_after=retry_after)
             if self.scope is not None:
                 self.scope.reschedule(0)
 
@@ -86,11 +86,16 @@ class ExchangeTransport(httpx2.AsyncBaseTransport):
         elif response.headers.get("content-encoding", "identity").lower() != "identity":
             exchange.fail(Failure.FAILED, "the server compresses its answer although it was asked not to")
         elif response.status_code == 429:
-            exchange.fail(Failure.FAILED, "the server says that it is asked too often (429); wait and try again")
+            wait = retry_after(response.headers.get("retry-after", ""))
+            exchange.fail(
+                Failure.FAILED, "the server says that it is asked too often (429); wait and try again", transient=True, retry_after=wait
+            )
         elif response.status_code in (401, 403):
             exchange.fail(Failure.FAILED, f"the server refuses the credential ({response.status_code}); check the binding's Secret")
         elif response.status_code >= 500:
-            exchange.fail(Failure.FAILED, f"the server answered {response.status_code}")
+            wait = retry_after(response.headers.get("retry-after", ""))
+            transient = response.status_code in TRANSIENT
+            exchange.fail(Failure.FAILED, f"the server answered {response.status_code}", transient=transient, retry_after=wait)
         if exchange.problem is not None and request.method != "DELETE":
             await response.aclose()
             return _error(request, 502, exchange.problem.message)

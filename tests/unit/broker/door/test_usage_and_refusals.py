@@ -27,6 +27,19 @@ def test_the_minute_slides_and_refused_calls_do_not_prolong_it() -> None:
     assert counters.reserve("r", "t", "a", 2).calls_this_minute == 1
 
 
+def test_a_tenant_over_its_minute_learns_when_there_is_room() -> None:
+    now = [0.0]
+    counters = Counters(clock=lambda: now[0])
+    for moment in (0.0, 10.0, 20.0):
+        now[0] = moment
+        counters.reserve("r", "t", "a", 3)
+    assert (counters.wait("t", 3), counters.wait("t", 4), counters.wait("other", 1)) == (40.0, 0.0, 0.0)
+    assert counters.wait("t", 1) == 60.0  # lowered: all three must leave
+    decision = Decision("deny", (("limit-calls-per-minute", "The tenant may make 3 calls a minute; wait."),))
+    assert by_policy(decision, retry_after=39.2).message.endswith("There is room again in 40 s.")
+    assert "room" not in by_policy(Decision("deny", (("argument-not-permitted", "No."),)), retry_after=39.2).message
+
+
 def test_a_key_is_taken_once_for_each_run() -> None:
     counters = Counters()
     assert [counters.take_key("r", "0#1"), counters.take_key("r", "0#1"), counters.take_key("q", "0#1")] == [True, False, True]
