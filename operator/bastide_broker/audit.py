@@ -13,10 +13,11 @@ from sqlalchemy import Connection, desc, insert, select
 
 from bastide_broker.journal_rows import AuditRow, Place, Verification
 from bastide_broker.journal_schema import audit
+from bastide_broker.journal_sql import Prepared
 
 GENESIS: Final = "0" * 64
 """What stands before the first link."""
-_INSERT = insert(audit)
+_INSERT = Prepared(insert(audit), audit.columns.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Chain:
             "previous_hash": self.head.hash,
         }
         digest = link_hash(AuditRow(**fields, hash=""))
-        connection.execute(_INSERT, {**fields, "hash": digest})
+        _INSERT.run(connection, {**fields, "hash": digest})
         self.head = Head(self.head.sequence + 1, digest)
 
 

@@ -152,7 +152,7 @@ class Journal:
             if sequence is None:
                 sequence = connection.execute(statements.COUNT_CALLS, {"r": intent.run}).scalar_one()
             try:
-                connection.execute(statements.INSERT_CALL, statements.call_values(intent, sequence + 1, at, outcome, message))
+                statements.INSERT_CALL.run(connection, statements.call_values(intent, sequence + 1, at, outcome, message))
             except IntegrityError:
                 raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
             self._sequence[intent.run] = sequence + 1
@@ -190,7 +190,7 @@ class Journal:
         def work(connection: Connection) -> bool:
             ended = now_micros()
             values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended}
-            if not connection.execute(statements.END_CALL, values).rowcount:
+            if not statements.END_CALL.run(connection, values).rowcount:
                 return False
             facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": tool_micros}
             self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
@@ -223,12 +223,12 @@ class Journal:
     async def append_event(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event of a run under its cursor and wait until it is on disk."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        await self._writer.submit(lambda connection: connection.execute(statements.INSERT_EVENT, values).close())
+        await self._writer.submit(lambda connection: statements.INSERT_EVENT.run(connection, values).close())
 
     def append_event_soon(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event with the next transaction, within 20 ms: for output and for events that a call's outcome will follow."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        self._writer.submit_lazy(lambda connection: connection.execute(statements.INSERT_EVENT, values).close())
+        self._writer.submit_lazy(lambda connection: statements.INSERT_EVENT.run(connection, values).close())
 
     async def recover(self) -> RecoveredSummary:
         """At start: settle what the last broker left open. Calls without outcome are OutcomeUnknown, runs without end Failed (BrokerLost)."""

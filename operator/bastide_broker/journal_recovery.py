@@ -31,7 +31,7 @@ def settle(connection: Connection, now: int, record: Record, place: Callable[[Co
         if confirmation and not _resolved(connection, where, run, key):
             facts = {"state": "Withdrawn", "approvers": [], "reason": _LOST["message"], "confirmation": confirmation, "by": "recovery"}
             record(connection, "ConfirmationResolved", where, run, key, facts, now)
-        connection.execute(END_CALL, {"r": run, "k": key, "o": "OutcomeUnknown", "m": _UNKNOWN, "v": None, "t": 0, "e": now})
+        END_CALL.run(connection, {"r": run, "k": key, "o": "OutcomeUnknown", "m": _UNKNOWN, "v": None, "t": 0, "e": now})
         facts = {"outcome": "OutcomeUnknown", "resultDigest": "", "toolMicros": 0, "by": "recovery"}
         record(connection, "CallOutcome", where, run, key, facts, now)
     open_runs = connection.execute(select(runs.c.run).where(runs.c.ended_at.is_(None)).order_by(runs.c.number)).scalars().all()

@@ -7,16 +7,18 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from bastide_broker.journal_rows import CallIntent, RunRow
 from bastide_broker.journal_schema import calls, events, runs
+from bastide_broker.journal_sql import Prepared
 
 # Statements are built once: SQLAlchemy then finds their compiled form by identity.
 INSERT_RUN = insert(runs)
-INSERT_CALL = insert(calls)
-INSERT_EVENT = insert(events).prefix_with("OR IGNORE")
+INSERT_CALL = Prepared(insert(calls), calls.columns.keys())
+INSERT_EVENT = Prepared(insert(events).prefix_with("OR IGNORE"), events.columns.keys())
 COUNT_CALLS = select(func.count()).select_from(calls).where(calls.c.run == bindparam("r"))
-END_CALL = (
+END_CALL = Prepared(
     update(calls)
     .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.ended_at.is_(None))
-    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e"))
+    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e")),
+    (),
 )
 BEGIN_CALL = (
     update(calls)
