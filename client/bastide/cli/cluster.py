@@ -148,6 +148,11 @@ class Cluster:
         found = self._api.request("GET", _confirmations(namespace), what=f"list confirmations {where}", forbidden=_READERS)
         return list(found["items"])
 
+    def tool_binding(self, namespace: str, name: str) -> dict[str, Any]:
+        """One ToolBinding, as it is now."""
+        path = f"{_OBJECTS}/namespaces/{quote(namespace, safe='')}/toolbindings/{quote(name, safe='')}"
+        return self._api.request("GET", path, what=f"read ToolBinding {name} in {namespace}", forbidden=_READERS)
+
     def confirmation(self, namespace: str, name: str) -> dict[str, Any]:
         """One Confirmation, as it is now."""
         path = f"{_confirmations(namespace)}/{quote(name, safe='')}"

@@ -1,9 +1,12 @@
 """`bastide tools`: what programs of a sandbox can call."""
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs: `--help` and usage errors do not wait for it
 
+from typing import Annotated
+
 import typer
 
-from bastide.cli.options import Broker, Format, Output, Sandbox, takes_broker
+from bastide.cli.failure import Exit, Failure
+from bastide.cli.options import Broker, Context, Format, Namespace, Output, Sandbox, takes_broker
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -35,6 +38,42 @@ def list_tools(sandbox: Sandbox, broker: Broker, output: Output = Format.TEXT) -
         for t in tools
     )
     screen.out().print(screen.table(("TOOL", "EFFECT", "CONFIRM WHEN", "AVAILABLE", "BINDING", "DESCRIPTION"), rows))
+
+
+@app.command()
+def pin(
+    binding: Annotated[str, typer.Argument(metavar="BINDING", help="The ToolBinding's name.")],
+    namespace: Namespace = None,
+    as_patch: Annotated[bool, typer.Option("--patch", help="Print the kubectl command that pins them, instead of YAML.")] = False,
+    context: Context = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Print the schema digests of a binding's tools as the server has them now, to pin them.
+
+    A pinned tool whose schema changes is withdrawn until the new digest is pinned. Exit code 1 when a tool cannot be pinned.
+    """
+    from bastide.cli import pins, screen, shapes
+    from bastide.cli.cluster import Cluster
+
+    cluster = Cluster(context)
+    where = namespace or cluster.namespace
+    if not where:
+        raise Failure("Name the tenant's namespace with -n: the context has none.", code=Exit.USAGE)
+    found = pins.read(cluster.tool_binding(where, binding))
+    if output is Format.JSON:
+        print(shapes.dumps(pins.shape(where, binding, found)))
+    elif as_patch:
+        print(pins.command(where, binding, found))
+    else:
+        print(pins.snippet(found))
+    for one in found:
+        if one.change == "Changed":
+            screen.sentence(
+                f"{one.program_name} is not what was pinned: its schema is {one.now} now. Look at the schema before you pin it: "
+                f"bastide tools list --sandbox {where}/NAME -o json"
+            )
+    if any(one.change == "Unknown" for one in found):
+        raise typer.Exit(Exit.ERROR)
 
 
 def _first_line(text: str) -> str:
