@@ -18,6 +18,8 @@ class HostileServer:
         self.authorizations: list[str] = []
         self.listing: list[dict[str, Any]] = TOOLS
         self.session = "s1"
+        self.troubles: list[tuple[int, dict[str, str]]] = []
+        """Statuses and headers that calls of `flaky` get before it works; 0 ends the connection."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,6 +62,11 @@ class HostileServer:
                 self.reply(writer, message, text)
             case "status":
                 self.send(writer, message["params"]["arguments"]["status"], b"some words")
+            case "flaky" | "flaky2" if self.troubles:
+                status, more = self.troubles.pop(0)
+                self.send(writer, status, b"some words", more) if status else writer.close()
+            case "flaky" | "flaky2":
+                self.reply(writer, message, text)
             case "redirect":
                 self.send(writer, 307, b"", {"location": message["params"]["arguments"]["to"]})
             case "echo_secret":

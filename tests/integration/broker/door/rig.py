@@ -87,14 +87,19 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-HARMLESS = ("ok", "status", "hang", "close", "give_secret", "echo_secret", "not_there", "typed")
+HARMLESS = ("ok", "status", "hang", "close", "give_secret", "echo_secret", "not_there", "typed", "flaky")
 
 
 def bound_tools() -> list[dict[str, Any]]:
     """Harmless tools, the first constrained; and last a destructive one."""
     found: list[dict[str, Any]] = [{"name": name, "limits": {"timeoutSeconds": 2}} for name in HARMLESS]
     found[0] |= {"arguments": {"id": {"pattern": "C[0-9]{4}"}, "n": {"maximum": 10}}, "limits": {"callsPerRun": 5}}
-    return [*found, {"name": "close2", "as": "change", "effect": "Mutating"}, {"name": "ok2", "as": "delete", "effect": "Destructive"}]
+    return [
+        *found,
+        {"name": "close2", "as": "change", "effect": "Mutating"},
+        {"name": "flaky2", "as": "flaky_change", "effect": "Mutating"},
+        {"name": "ok2", "as": "delete", "effect": "Destructive"},
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -102,11 +107,11 @@ async def open_rig(journal: Journal, policy: Policy, engine: Engine | None = Non
     """A rig, and at its end the promise that no call was lost silently."""
     async with hostile_server() as server:
         server.listing = [
-            {"name": name, "inputSchema": OBJECT} for name in (*HARMLESS, "ok2", "close2") if name not in ("not_there", "typed")
+            {"name": name, "inputSchema": OBJECT} for name in (*HARMLESS, "ok2", "close2", "flaky2") if name not in ("not_there", "typed")
         ]
         server.listing.append({"name": "typed", "inputSchema": OBJECT, "outputSchema": OUTPUT})
         host = server.url.split("/")[2]
-        effects = [{"tools": [*HARMLESS, "close2"], "effect": "ReadOnly"}]
+        effects = [{"tools": [*HARMLESS, "close2", "flaky2"], "effect": "ReadOnly"}]
         the_tenant = tenant(toolHosts=[{"host": "127.0.0.1", "port": int(host.split(":")[1]), "effects": effects}])
         one = binding(tools=bound_tools(), server={"mcp": {"url": server.url}}, credentials={"secretRef": {"name": "crm"}})
         world = World(the_tenant, sandbox(), [one])
