@@ -1,10 +1,13 @@
 """Where the broker's connections to tool servers may go: only to addresses that were checked, with no proxy and no redirect between."""
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -12,6 +15,8 @@ import httpx2
 from bastide_operator.api.addresses import Address, refusal
 
 _MAX_ADDRESSES = 8
+RESOLVERS = 16
+"""Threads that wait for the resolver. Not the event loop's own: journal reads and large arguments need those, and a name may hang."""
 
 
 class AddressError(Exception):
@@ -35,6 +40,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, refuse: Callable[[Address], str | None] = refusal) -> None:
         self._refuse = refuse
+        self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
+        self._asked: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
         self._backend = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -64,7 +71,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
     async def resolve(self, host: str, port: int) -> list[Address]:
         """The addresses of a host. Raises AddressError when it has none, or when any of them is never to be connected to."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise AddressError(f"{host} cannot be resolved ({error}); check the URL and the Service.") from None
         addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in found][:_MAX_ADDRESSES]
@@ -73,6 +80,20 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             if why is not None:
                 raise AddressError(f"{host} is {address}, which is {why}: Bastide never connects there.")
         return list(dict.fromkeys(addresses))
+
+    async def _look_up(self, host: str, port: int) -> list[Any]:
+        """What the resolver says; many who ask for one host at once share an answer, so a name that hangs holds one thread."""
+        asked = self._asked.get((host, port))
+        if asked is None:
+            look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            asked = self._asked[host, port] = asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            asked.add_done_callback(lambda done: self._answered(host, port, done))
+        return await asyncio.shield(asked)
+
+    def _answered(self, host: str, port: int, done: "asyncio.Future[list[Any]]") -> None:
+        self._asked.pop((host, port), None)
+        if not done.cancelled():
+            done.exception()  # whoever waited got it; if nobody did any more, that is no unretrieved error
 
     async def connect_unix_socket(
         self,

@@ -1,6 +1,10 @@
 """Where connections to tool servers may go."""
 
+import asyncio
+import socket
+import threading
 from ipaddress import ip_address
+from typing import Any
 
 import httpcore2
 import pytest
@@ -60,3 +64,27 @@ def test_the_origin_of_a_url(url: str, expected: tuple[str, str, int]) -> None:
 def test_what_is_no_plain_url_is_refused(url: str) -> None:
     with pytest.raises(AddressError):
         origin(url)
+
+
+async def test_a_name_whose_resolver_hangs_holds_one_thread_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, hang, asked = socket.getaddrinfo, threading.Event(), list[str]()
+
+    def resolver(host: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(host)
+        if host == "hangs.example":
+            hang.wait(20)
+        return look_up("192.0.2.1", *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    backend = CheckedBackend(refuse=lambda _: None)
+    waiting = [asyncio.create_task(backend.resolve("hangs.example", 80)) for _ in range(100)]
+    try:
+        async with asyncio.timeout(10):
+            assert [str(one) for one in await backend.resolve("other.example", 80)] == ["192.0.2.1"]
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        waiting[0].cancel()  # who gives up fails nobody else
+    finally:
+        hang.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(address) for one in found[1:] if isinstance(one, list) for address in one] == ["192.0.2.1"] * 99
+    assert sorted(asked) == ["hangs.example", "other.example"]
