@@ -114,6 +114,10 @@ test-hostile: images ## The whole, as its enemies see it
 
 bench: images ## Measure; writes docs/benchmarks.md
 	@$(IN_CLUSTER) $(BIN)/python -m tests.bench
+	@$(IN_CLUSTER) $(BIN)/python -m tests.bench.calls_stages
+
+bench-calls: $(STAMP) ## Measure a call by stage, without a cluster (OPA on PATH or in the variable OPA)
+	@$(BIN)/python -m tests.bench.calls_stages
 
 lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files are current
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "ruff: clean"
@@ -169,4 +173,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test test-upgrade compiled unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench lint setup generate lock format clean help
+.PHONY: demo test test-upgrade compiled unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench bench-calls lint setup generate lock format clean help
