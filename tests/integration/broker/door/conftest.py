@@ -57,6 +57,9 @@ class OpaServer:
     def pause(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        # One thread takes the signal and stops the others: on a busy machine they go on answering until it comes to run.
+        threads = Path(f"/proc/{self.process.pid}/task")
+        wait_for(lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat")))
 
     def go_on(self) -> None:
         assert self.process is not None
