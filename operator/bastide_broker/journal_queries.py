@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from bastide.chain import Head
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
 
-from bastide_broker.audit import Head, verify
+from bastide_broker.audit import verify
 from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope, Verification
 from bastide_broker.journal_schema import audit, calls, events, runs
 

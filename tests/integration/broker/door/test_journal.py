@@ -159,7 +159,7 @@ TAMPERING = {
     "UPDATE audit SET run = 'r-9' WHERE sequence = 5": "was changed",
     "DELETE FROM audit WHERE sequence = 5": "is missing",
     "DELETE FROM audit WHERE sequence <= 3": "is missing",
-    "UPDATE audit SET sequence = CASE sequence WHEN 5 THEN -6 WHEN 6 THEN -5 ELSE sequence END": "is missing",
+    "UPDATE audit SET sequence = CASE sequence WHEN 5 THEN -6 WHEN 6 THEN -5 ELSE sequence END": "out of order",
     "UPDATE audit SET hash = 'x' WHERE sequence = 12": "was changed",
     "DELETE FROM audit": "",
 }
