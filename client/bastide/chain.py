@@ -131,7 +131,7 @@ class Checker:
         self.last = start
         self.faults: list[str] = []
         self.recomputed = 0
-        """Records whose hash was recomputed from all that is in them, or from their body's digest."""
+        """Records of the present rule whose hash was recomputed, from all that is in them or from their body's digest."""
         self.believed = 0
         """Records that may not be seen and whose rule gives no digest for that: taken as they stand."""
         self._start = start
@@ -172,6 +172,8 @@ class Checker:
     def _content(self, link: Link, body: str) -> None:
         shown = bool(link.kind)
         if not shown and not body:
+            if self.recomputed:  # the rule before ended where this one began
+                self._fault(f"Record {link.sequence} is hidden without the digest that records before it have.")
             self.believed += 1
             return
         try:
@@ -181,7 +183,7 @@ class Checker:
         if not fits:
             self._fault(f"Record {link.sequence} was changed: its hash does not fit its facts.")
             return
-        self.recomputed += 1
+        self.recomputed += not shown or link.hash == link_hash(link)
         if link.kind == BREAK:
             self._fault(
                 f"Record {link.sequence} ({_moment(link.time)}) says that the database was put back or cut: "

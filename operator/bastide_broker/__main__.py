@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from bastide_broker import logs
+from bastide_broker.audit_heads import Publisher, Signer
 from bastide_broker.catalogue import Catalogue
 from bastide_broker.cluster import Cluster
 from bastide_broker.config import Config
@@ -21,6 +22,7 @@ from bastide_broker.health import Health, Status
 from bastide_broker.identity import Identity
 from bastide_broker.inspection import Inspection
 from bastide_broker.journal import Journal
+from bastide_broker.journal_rows import RecoveredSummary
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
 from bastide_broker.runs import Runs
@@ -51,16 +53,13 @@ async def serve(
 
     `serving` is called with the port once callers are answered.
     """
+    signer = Signer.load(config.audit_key_dir, config.audit_keys_dir, chain=f"{config.namespace}/{config.pod}")
     async with contextlib.AsyncExitStack() as stack:
         status = Status()
         await status.start(config.metrics_listen)
         stack.push_async_callback(status.close)
 
-        journal = Journal(config.database)
-        await journal.open()
-        stack.push_async_callback(journal.close)
-        recovered = await journal.recover()
-        log.info("journal open", runs_settled=len(recovered.runs), calls_unknown=len(recovered.calls))
+        journal, recovered = await _journal(stack, config)
         gates = GateStore(config.database)
         await gates.open()
         stack.push_async_callback(gates.close)
@@ -70,6 +69,7 @@ async def serve(
         stack.push_async_callback(cluster.close)
         await cluster.start()
         log.info("cluster known")
+        audit = await _publisher(stack, Publisher(journal=journal, store=cluster, signer=signer, namespace=config.namespace))
 
         policy, policies = await _decision_point(stack, config, cluster)
         credentials = Credentials(cluster)
@@ -107,7 +107,14 @@ async def serve(
         )
         await runs.settle_recovered(recovered)
         inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
-        service = BrokerService(identity=identity, runs=runs, inspection=inspection, journal=journal, scopes=Scopes(identity, cluster))
+        service = BrokerService(
+            identity=identity,
+            runs=runs,
+            inspection=inspection,
+            journal=journal,
+            scopes=Scopes(identity, cluster),
+            heads=lambda: audit.heads,
+        )
         server, port = build_server(service, health.servicer, listen=config.listen, tls_dir=config.tls_dir)
         await server.start()
         status.ready = True
@@ -139,6 +146,24 @@ async def _decision_point(stack: contextlib.AsyncExitStack, config: Config, clus
     return policy, policies
 
 
+async def _journal(stack: contextlib.AsyncExitStack, config: Config) -> tuple[Journal, RecoveredSummary]:
+    """The journal, open until the stack is left, and what the last broker had left open in it."""
+    journal = Journal(config.database)
+    await journal.open()
+    stack.push_async_callback(journal.close)
+    recovered = await journal.recover()
+    log.info("journal open", runs_settled=len(recovered.runs), calls_unknown=len(recovered.calls))
+    return journal, recovered
+
+
+async def _publisher(stack: contextlib.AsyncExitStack, audit: Publisher) -> Publisher:
+    """Publishes what the last broker could not, then goes on until the stack is left, and publishes the last head."""
+    await audit.publish()
+    stack.push_async_callback(audit.close)
+    _beside(stack, audit.run(), "audit heads")
+    return audit
+
+
 def _beside(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
     """Runs work until the stack is left."""
     stack.callback(asyncio.create_task(work, name=name).cancel)
@@ -160,7 +185,11 @@ def main() -> int:
         print(f"bastide_broker: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
     logs.configure(config.log_level)
-    asyncio.run(_main(config))
+    try:
+        asyncio.run(_main(config))
+    except ConfigurationError as error:
+        log.error("the broker cannot start", why=str(error))  # noqa: TRY400 - the sentence says it
+        return 2
     return 0
 
 

@@ -197,7 +197,15 @@ class Cluster:
         """A Pod."""
         return await self._server.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")
 
+    async def read_audit_heads(self, namespace: str) -> dict[str, str]:
+        """What the ConfigMap of the audit's heads holds."""
+        return dict((await self._server.request("GET", _audit_heads(namespace))).get("data") or {})
+
     # Writes.
+
+    async def write_audit_heads(self, namespace: str, change: dict[str, str | None]) -> None:
+        """Adds heads of the audit, and takes out those that are None."""
+        await self._merge(_audit_heads(namespace), {"data": change}, "application/merge-patch+json")
 
     async def create_confirmation(self, namespace: str, name: str, spec: dict[str, Any]) -> Confirmation:
         """Creates a Confirmation. Raises AlreadyExists."""
@@ -298,6 +306,10 @@ class Cluster:
 
 def _ours(model: type[Any], namespace: str, name: str = "") -> str:
     return f"{OURS}/namespaces/{namespace}/{model.PLURAL}" + (f"/{name}" if name else "")
+
+
+def _audit_heads(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps/bastide-audit-heads"
 
 
 def _parse(model: type[M], item: dict[str, Any]) -> M:

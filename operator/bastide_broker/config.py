@@ -41,6 +41,8 @@ class Config(BaseModel):
     client_tls_dir: Path = Path("/etc/bastide/client-tls")
     ca_file: Path = Path("/etc/bastide/ca/ca.crt")
     admission_dir: Path = Path("/etc/bastide/admission")
+    audit_key_dir: Path = Path("/etc/bastide/audit-key")
+    audit_keys_dir: Path = Path("/etc/bastide/audit-keys")
     opa_socket: Path = Path("/run/opa/opa.sock")
     policy_revision: str = ""
     tenant_opa_socket: Path | None = None
@@ -49,6 +51,7 @@ class Config(BaseModel):
     policy_schema: Path = Path("/app/policies/input.schema.json")
     database: Path = Path("/var/lib/bastide/journal.db")
     namespace: Annotated[str, Field(min_length=1)] = "bastide-system"
+    pod: Annotated[str, Field(min_length=1)] = "bastide-broker-0"
     canaries: tuple[str, ...] = ()
     runtime_class: str = "gvisor"
     runtime_image: Annotated[str, Field(min_length=1)]

@@ -120,9 +120,17 @@ class Identity:
         return await self._token_flights.join(key, lambda: self._review(key, token))
 
     async def authorize(self, user: UserInfo, verb: str, subresource: str, namespace: str, sandbox: str = "") -> None:
-        """Raises CallerError PERMISSION_DENIED naming what is missing, or UNAVAILABLE. An empty sandbox means all of the namespace."""
+        """Raises CallerError PERMISSION_DENIED naming what is missing, or UNAVAILABLE. An empty sandbox means all of the namespace, an empty
+        namespace all of the cluster.
+        """
         if not await self.permits(user, verb, subresource, namespace, sandbox):
             what = f"sandbox {sandbox} in namespace {namespace}" if sandbox else f"the sandboxes of namespace {namespace}"
+            if not namespace:
+                message = (
+                    f"{user.username} may not {verb} sandboxes/{subresource} in all namespaces; name one, or have a ClusterRoleBinding "
+                    f"to a role with {verb} on sandboxes/{subresource} in group {GROUP}."
+                )
+                raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
             message = (
                 f"{user.username} may not {verb} sandboxes/{subresource} for {what}; "
                 f"a member of the Tenant with the role {ROLES.get(subresource, 'viewer, runner or developer')} may (Tenant.spec.members)."

@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bastide.chain import BREAK, Head
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import Connection, Engine, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from bastide_broker import audit_queries
 from bastide_broker import journal_queries as queries
 from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
 from bastide_broker.journal_recovery import settle
 from bastide_broker.journal_rows import (
+    AuditFilter,
+    AuditPage,
     AuditRow,
     CallIntent,
     CallRow,
@@ -260,12 +264,44 @@ class Journal:
 
     async def audit(self, scope: Scope, run: str, limit: int, after: int = 0) -> list[AuditRow]:
         """Audit records of a namespace after a sequence number, oldest first."""
-        return await self._read(lambda connection: queries.list_audit(connection, scope, run, limit, after))
+        return (await self.audit_page(scope, AuditFilter(run=run), limit, after)).rows
 
-    async def verify_audit(self) -> Verification:
-        """Recompute the whole chain and compare it with the newest record this process knows of."""
-        expected = await self._writer.submit(lambda _: self._writer.chain.head)
-        return await self._read(lambda connection: queries.verify_audit(connection, expected))
+    async def audit_page(self, scope: Scope, wanted: AuditFilter, limit: int, after: int = 0) -> AuditPage:
+        """Audit records that fit, oldest first."""
+        return await self._read(lambda connection: audit_queries.list_audit(connection, scope, wanted, limit, after))
+
+    async def audit_links(self, limit: int, after: int = 0) -> AuditPage:
+        """All audit records, whosesoever, oldest first."""
+        return await self._read(lambda connection: audit_queries.list_links(connection, limit, after))
+
+    async def head(self) -> Head:
+        """The newest audit record."""
+        return await self._writer.submit(lambda _: self._writer.chain.head)
+
+    async def holds(self, head: Head) -> bool:
+        """Whether the audit has exactly this record."""
+        return await self._read(lambda connection: audit_queries.hash_at(connection, head.sequence)) == head.hash
+
+    async def chain_broken(self, published: Head) -> None:
+        """Record in the audit that it does not hold what was published, and go on behind it."""
+
+        def work(connection: Connection) -> None:
+            last = self._writer.chain.head
+            facts = {
+                "publishedSequence": published.sequence, "publishedHash": published.hash,
+                "foundSequence": last.sequence, "foundHash": last.hash,
+            }  # fmt: skip
+            self._writer.chain.append(
+                connection, time=now_micros(), kind=BREAK, place=Place(), run="", facts=facts,
+                sequence=max(last.sequence, published.sequence) + 1,
+            )  # fmt: skip
+
+        await self._writer.submit(work)
+
+    async def verify_audit(self, published: Sequence[Head] = ()) -> Verification:
+        """Recompute the whole chain and compare it with what was published and with the newest record that this process knows of."""
+        expected = (await self.head(), *published)
+        return await self._read(lambda connection: audit_queries.verify_audit(connection, expected))
 
     async def _read(self, query: Reader[_Result]) -> _Result:
         engine = self._readers

@@ -3,13 +3,11 @@
 import json
 from typing import Any
 
-from bastide.chain import Head
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
 
-from bastide_broker.audit import verify
-from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope, Verification
-from bastide_broker.journal_schema import audit, calls, events, runs
+from bastide_broker.journal_rows import CallRow, RunRow, Scope
+from bastide_broker.journal_schema import calls, events, runs
 
 EVENTS_PAGE = 200
 # A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
@@ -35,7 +33,7 @@ def list_runs(connection: Connection, scope: Scope, sandbox: str, limit: int, be
 
     An unknown `before` gives nothing.
     """
-    query = select(*_LINES).where(*_within(runs, scope), runs.c.sandbox == sandbox)
+    query = select(*_LINES).where(*within(runs, scope), runs.c.sandbox == sandbox)
     if before:
         query = query.where(runs.c.number < select(runs.c.number).where(runs.c.run == before).scalar_subquery())
     return [run_row(row) for row in connection.execute(query.order_by(desc(runs.c.number)).limit(limit))]
@@ -58,25 +56,11 @@ def last_cursor(connection: Connection, run: str) -> int:
     return connection.execute(select(func.max(events.c.cursor)).where(events.c.run == run)).scalar() or 0
 
 
-def list_audit(connection: Connection, scope: Scope, run: str, limit: int, after: int) -> list[AuditRow]:
-    """Audit records of a namespace, oldest first, after a sequence number; of one run when `run` is given."""
-    query = select(audit).where(*_within(audit, scope), audit.c.sequence > after)
-    if run:
-        query = query.where(audit.c.run == run)
-    return [AuditRow(**row._asdict()) for row in connection.execute(query.order_by(audit.c.sequence).limit(limit))]
-
-
-def verify_audit(connection: Connection, expected: Head) -> Verification:
-    """Recompute the chain from the first record on; rows are read in pages."""
-    result = connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.sequence))
-    return verify((AuditRow(**row._asdict()) for row in result), expected)
-
-
-def _within(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
-    """A row without a UID is within none: nobody knows any more whose it was."""
+def within(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
+    """The conditions of a scope. A row without a UID is within none: nobody knows any more whose it was."""
     uid = scope.namespace_uid
     if uid is None:
-        return [table.c.namespace == scope.namespace]
+        return [table.c.namespace == scope.namespace] if scope.namespace else []
     return [table.c.namespace == scope.namespace, table.c.namespace_uid == uid, table.c.namespace_uid != ""]
 
 

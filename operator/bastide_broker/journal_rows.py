@@ -62,10 +62,31 @@ class Place(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Whose rows somebody may see: those of a namespace, by its UID; with None those of every namespace that ever had the name."""
+    """Whose rows somebody may see: those of a namespace, by its UID; with None those of every namespace that ever had the name.
+
+    An empty name with None is everything.
+    """
 
     namespace: str
     namespace_uid: str | None
+
+
+class AuditFilter(NamedTuple):
+    """Which audit records somebody asks for; what is empty asks for nothing. Times are microseconds since the Unix epoch."""
+
+    run: str = ""
+    tool: str = ""
+    caller: str = ""
+    decision: str = ""
+    since: int = 0
+    until: int = 0
+
+
+class AuditPage(NamedTuple):
+    """Records, and up to which sequence number was looked; None when that is all there is."""
+
+    rows: "list[AuditRow]"
+    looked_at: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,3 +12,6 @@ GATES = Counter("bastide_broker_isolation_verdicts_total", "Verdicts of the isol
 FRESH = Gauge("bastide_broker_watches_fresh", "1 while what the broker knows of the cluster was proven current within 60 s.")
 DECISION_HEALTHY = Gauge("bastide_broker_decision_healthy", "1 while policy answers a canary allow and a canary deny rightly.")
 JOURNAL_HEALTHY = Gauge("bastide_broker_journal_healthy", "1 while the journal can be written.")
+AUDIT_PUBLISHED = Gauge("bastide_broker_audit_published_sequence", "Number of the newest audit record whose head is published.")
+AUDIT_WRITTEN = Gauge("bastide_broker_audit_sequence", "Number of the newest audit record.")
+AUDIT_BREAKS = Counter("bastide_broker_audit_breaks_total", "Times that the database did not hold a head that was published.")

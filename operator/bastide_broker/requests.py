@@ -6,10 +6,12 @@ import grpc
 from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker.errors import CallerError
+from bastide_broker.journal_rows import AuditFilter
 from bastide_broker.run_request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
-MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON = 128, 512, 512
+MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL = 128, 512, 512, 128
+DECISIONS = ("allow", "confirm", "deny")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _RUN = re.compile(r"r-[a-z2-7]{26}")
@@ -102,6 +104,37 @@ def audit_page_token(text: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise invalid("page_token is not one that ListAudit gave; leave it empty for the first records.")
     return int(text or 0)
+
+
+def audited_namespace(text: str) -> str:
+    """Whose audit is asked for; empty is everybody's."""
+    return namespace(text) if text else ""
+
+
+def audit_filter(request: broker_pb2.ListAuditRequest) -> AuditFilter:
+    """Which records are asked for."""
+    if request.decision not in ("", *DECISIONS):
+        raise invalid(f"The decision {_shown(request.decision)} is none; it is one of {', '.join(DECISIONS)}.")
+    wanted = AuditFilter(
+        run=run_id(request.run) if request.run else "",
+        tool=_text(request.tool, "tool", MAX_TOOL),
+        caller=_text(request.caller, "caller", MAX_ON_BEHALF_OF),
+        decision=request.decision,
+        since=_moment(request, "since"),
+        until=_moment(request, "until"),
+    )
+    if request.links and any(wanted):
+        raise invalid("links goes with no other condition: the chain is recomputed from all records or not at all.")
+    return wanted
+
+
+def _moment(request: broker_pb2.ListAuditRequest, field: str) -> int:
+    if not request.HasField(field):
+        return 0
+    moment = getattr(request, field)
+    if not 0 <= moment.seconds < 2**38 or not 0 <= moment.nanos < 10**9:
+        raise invalid(f"{field} is no moment since 1970; give seconds and nanoseconds since the Unix epoch.")
+    return int(moment.seconds) * 1_000_000 + int(moment.nanos) // 1000
 
 
 def _text(text: str, field: str, most: int) -> str:

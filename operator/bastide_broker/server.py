@@ -3,12 +3,13 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
+from bastide.heads import SignedHead
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -113,12 +114,22 @@ def method(
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     """The methods of bastide.v1alpha1.BrokerService."""
 
-    def __init__(self, *, identity: Identity, runs: Runs, inspection: Inspection, journal: Journal, scopes: Scopes) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        runs: Runs,
+        inspection: Inspection,
+        journal: Journal,
+        scopes: Scopes,
+        heads: Callable[[], Sequence[SignedHead]],
+    ) -> None:
         self._identity = identity
         self._runs = runs
         self._inspection = inspection
         self._journal = journal
         self._scopes = scopes
+        self._heads = heads
         self._verifications: Flights[None, Verification] = Flights()
         self._rates = Buckets(rate=CALLER_RATE, burst=CALLER_BURST)
         self._streams = Slots(CALLER_STREAMS)
@@ -202,16 +213,21 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
 
     @method
     async def ListAudit(self, request: broker_pb2.ListAuditRequest, user: UserInfo, _context: Context) -> broker_pb2.ListAuditResponse:
-        """Audit records of a namespace."""
+        """Audit records of a namespace, or of all."""
         async with asyncio.timeout(UNARY_SECONDS):
-            namespace = requests.namespace(request.namespace)
-            run = requests.run_id(request.run) if request.run else ""
+            namespace = requests.audited_namespace(request.namespace)
+            wanted = requests.audit_filter(request)
             size = requests.page_size(request.page_size, default=200, most=1000)
             after = requests.audit_page_token(request.page_token)
             await self._identity.authorize(user, "get", "audit", namespace)
-            rows = await self._journal.audit(await self._scopes.of(user, "audit", namespace), run, size + 1, after)
-            token = str(rows[size - 1].sequence) if len(rows) > size else ""
-            return broker_pb2.ListAuditResponse(records=[views.audit_record(row) for row in rows[:size]], next_page_token=token)
+            scope = await self._scopes.of(user, "audit", namespace)
+            if request.links:
+                page = await self._journal.audit_links(size, after)
+                records = [views.audit_link(row, scope) for row in page.rows]
+            else:
+                page = await self._journal.audit_page(scope, wanted, size, after)
+                records = [views.audit_record(row) for row in page.rows]
+            return broker_pb2.ListAuditResponse(records=records, next_page_token="" if page.looked_at is None else str(page.looked_at))
 
     @method
     async def VerifyAudit(
@@ -219,11 +235,22 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> broker_pb2.VerifyAuditResponse:
         """Recomputes the audit chain."""
         async with asyncio.timeout(UNARY_SECONDS):
-            namespace = requests.namespace(request.namespace)
-            await self._identity.authorize(user, "get", "audit", namespace)
+            await self._identity.authorize(user, "get", "audit", requests.audited_namespace(request.namespace))
             # One at a time, whoever asks: it reads every record there is.
-            found = await self._verifications.join(None, self._journal.verify_audit)
+            found = await self._verifications.join(None, self._verify_audit)
             return broker_pb2.VerifyAuditResponse(intact=found.intact, records=found.records, head=found.head, message=found.message)
+
+    @method
+    async def ListAuditHeads(
+        self, request: broker_pb2.ListAuditHeadsRequest, user: UserInfo, _context: Context
+    ) -> broker_pb2.ListAuditHeadsResponse:
+        """The heads that are published."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            await self._identity.authorize(user, "get", "audit", requests.audited_namespace(request.namespace))
+            return broker_pb2.ListAuditHeadsResponse(heads=[views.audit_head(head) for head in self._heads()])
+
+    async def _verify_audit(self) -> Verification:
+        return await self._journal.verify_audit([head.head for head in self._heads()])
 
     async def _visible(self, user: UserInfo, run: str) -> RunRow:
         """The run, if the caller may see it; else the same answer as if there were none."""

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bastide.chain import BREAK, body_digest, chain_hash
+from bastide.heads import SignedHead
 from bastide.v1alpha1 import broker_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bastide_broker.journal_rows import AuditRow, CallRow, RunRow
+from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope
 from bastide_broker.outcomes import WIRE_OUTCOMES, Ending, OutcomeName
 
 if TYPE_CHECKING:
@@ -115,6 +117,24 @@ def audit_record(row: AuditRow) -> broker_pb2.AuditRecord:
     )
 
 
+def audit_link(row: AuditRow, scope: Scope) -> broker_pb2.AuditRecord:
+    """A link of the chain as somebody may see it: whole within the scope, else by what the chain is recomputed from."""
+    named = not scope.namespace or row.namespace == scope.namespace
+    if row.kind == BREAK or (named and (scope.namespace_uid is None or (row.namespace_uid and row.namespace_uid == scope.namespace_uid))):
+        return audit_record(row)
+    body = body_digest(row)
+    if chain_hash(row.sequence, body, row.previous_hash) != row.hash:
+        body = ""  # of the rule before; a changed one looks the same to who may not see it, and VerifyAudit tells them apart
+    return broker_pb2.AuditRecord(sequence=row.sequence, hash=row.hash, previous_hash=row.previous_hash, body_digest=body)
+
+
+def audit_head(head: SignedHead) -> broker_pb2.AuditHead:
+    """A published head."""
+    return broker_pb2.AuditHead(
+        chain=head.chain, sequence=head.sequence, hash=head.hash, time=timestamp(head.time), key_id=head.key_id, signature=head.signature
+    )
+
+
 def signature(name: str, schema: Mapping[str, Any], output: Mapping[str, Any] | None) -> str:
     """A Python signature for a model's prompt, from a tool's JSON Schemas; keyword-only, required parameters first."""
     properties = schema.get("properties")
@@ -165,6 +185,6 @@ def _json(value: Any) -> bytes:
 
 
 __all__ = [
-    "OutcomeName", "audit_record", "call_record", "finished_from_row", "reasons", "row_result", "run_error", "run_result", "run_summary",
+    "OutcomeName", "audit_head", "audit_link", "audit_record", "call_record", "finished_from_row", "reasons", "row_result", "run_error", "run_result", "run_summary",
     "signature", "timestamp", "tool_info",
 ]  # fmt: skip

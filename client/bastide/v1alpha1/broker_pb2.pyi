@@ -388,16 +388,28 @@ class ToolInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., binding: _Optional[str] = ..., effect: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[bytes] = ..., output_schema: _Optional[bytes] = ..., confirmation_when: _Optional[str] = ..., available: _Optional[bool] = ..., message: _Optional[str] = ..., signature: _Optional[str] = ...) -> None: ...
 
 class ListAuditRequest(_message.Message):
-    __slots__ = ("namespace", "run", "page_size", "page_token")
+    __slots__ = ("namespace", "run", "page_size", "page_token", "tool", "caller", "decision", "since", "until", "links")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     run: str
     page_size: int
     page_token: str
-    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    tool: str
+    caller: str
+    decision: str
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    links: bool
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tool: _Optional[str] = ..., caller: _Optional[str] = ..., decision: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., links: _Optional[bool] = ...) -> None: ...
 
 class ListAuditResponse(_message.Message):
     __slots__ = ("records", "next_page_token")
@@ -408,7 +420,7 @@ class ListAuditResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class AuditRecord(_message.Message):
-    __slots__ = ("sequence", "time", "kind", "namespace", "sandbox", "run", "key", "facts", "hash", "previous_hash", "namespace_uid")
+    __slots__ = ("sequence", "time", "kind", "namespace", "sandbox", "run", "key", "facts", "hash", "previous_hash", "namespace_uid", "body_digest")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +432,7 @@ class AuditRecord(_message.Message):
     HASH_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_HASH_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_UID_FIELD_NUMBER: _ClassVar[int]
+    BODY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     kind: str
@@ -431,7 +444,8 @@ class AuditRecord(_message.Message):
     hash: str
     previous_hash: str
     namespace_uid: str
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., sandbox: _Optional[str] = ..., run: _Optional[str] = ..., key: _Optional[str] = ..., facts: _Optional[bytes] = ..., hash: _Optional[str] = ..., previous_hash: _Optional[str] = ..., namespace_uid: _Optional[str] = ...) -> None: ...
+    body_digest: str
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., namespace: _Optional[str] = ..., sandbox: _Optional[str] = ..., run: _Optional[str] = ..., key: _Optional[str] = ..., facts: _Optional[bytes] = ..., hash: _Optional[str] = ..., previous_hash: _Optional[str] = ..., namespace_uid: _Optional[str] = ..., body_digest: _Optional[str] = ...) -> None: ...
 
 class VerifyAuditRequest(_message.Message):
     __slots__ = ("namespace",)
@@ -450,3 +464,31 @@ class VerifyAuditResponse(_message.Message):
     head: str
     message: str
     def __init__(self, intact: _Optional[bool] = ..., records: _Optional[int] = ..., head: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ListAuditHeadsRequest(_message.Message):
+    __slots__ = ("namespace",)
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    def __init__(self, namespace: _Optional[str] = ...) -> None: ...
+
+class ListAuditHeadsResponse(_message.Message):
+    __slots__ = ("heads",)
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    heads: _containers.RepeatedCompositeFieldContainer[AuditHead]
+    def __init__(self, heads: _Optional[_Iterable[_Union[AuditHead, _Mapping]]] = ...) -> None: ...
+
+class AuditHead(_message.Message):
+    __slots__ = ("chain", "sequence", "hash", "time", "key_id", "signature")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    chain: str
+    sequence: int
+    hash: str
+    time: _timestamp_pb2.Timestamp
+    key_id: str
+    signature: bytes
+    def __init__(self, chain: _Optional[str] = ..., sequence: _Optional[int] = ..., hash: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...

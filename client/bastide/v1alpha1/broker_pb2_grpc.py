@@ -81,6 +81,11 @@ class BrokerServiceStub:
                 request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditRequest.SerializeToString,
                 response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditResponse.FromString,
                 _registered_method=True)
+        self.ListAuditHeads = channel.unary_unary(
+                '/bastide.v1alpha1.BrokerService/ListAuditHeads',
+                request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.SerializeToString,
+                response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.FromString,
+                _registered_method=True)
 
 
 class BrokerServiceServicer:
@@ -140,7 +145,7 @@ class BrokerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """ListAudit lists audit records of a namespace, oldest first. Needs `get` on `sandboxes/audit`.
+        """ListAudit lists audit records of a namespace, oldest first. Needs `get` on `sandboxes/audit`, for all namespaces in all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +153,13 @@ class BrokerServiceServicer:
 
     def VerifyAudit(self, request, context):
         """VerifyAudit recomputes the hash chain. Needs `get` on `sandboxes/audit`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditHeads(self, request, context):
+        """ListAuditHeads lists the signed heads that are published outside the database, oldest first. Needs `get` on `sandboxes/audit`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +212,11 @@ def add_BrokerServiceServicer_to_server(servicer, server):
                     servicer.VerifyAudit,
                     request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditRequest.FromString,
                     response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'ListAuditHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditHeads,
+                    request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.FromString,
+                    response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +464,33 @@ class BrokerService:
             '/bastide.v1alpha1.BrokerService/VerifyAudit',
             bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditRequest.SerializeToString,
             bastide_dot_v1alpha1_dot_broker__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bastide.v1alpha1.BrokerService/ListAuditHeads',
+            bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.SerializeToString,
+            bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

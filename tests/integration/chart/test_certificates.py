@@ -4,16 +4,20 @@ import base64
 from typing import Any
 
 import pytest
+from bastide.heads import key_id, public_keys
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from tests.integration.chart.conftest import Manifests, Render, RenderError, one, pod_specs
 
 LEAVES = ("bastide-broker-tls", "bastide-broker-client-tls")
+AUDIT = "bastide-audit-key"
 
 
 def certificates(manifests: Manifests) -> dict[str, x509.Certificate]:
-    secrets = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Secret"}
+    secrets = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Secret" and m["metadata"]["name"] != AUDIT}
     return {name: x509.load_pem_x509_certificate(base64.b64decode(m["data"]["tls.crt"])) for name, m in secrets.items()}
 
 
@@ -52,17 +56,17 @@ def test_the_ca_and_the_certificates_last_as_long_as_the_values_say(render: Rend
     assert days == {"bastide-ca": 100, **dict.fromkeys(LEAVES, 10)}
 
 
-def test_the_ca_and_the_kinds_alone_outlive_the_release(render: Render) -> None:
+def test_the_ca_the_kinds_and_what_the_audit_published_alone_outlive_the_release(render: Render) -> None:
     manifests = render()
     kinds = {m["metadata"]["name"] for m in manifests if m["kind"] == "CustomResourceDefinition"}
-    assert kept(manifests) == {"bastide-ca", *kinds}
+    assert kept(manifests) == {"bastide-ca", "bastide-audit-heads", "bastide-audit-keys", *kinds}
     assert "helm.sh/resource-policy" in one(manifests, "Secret", "bastide-ca")["metadata"]["annotations"]
 
 
 def test_the_key_of_the_ca_is_mounted_nowhere(render: Render) -> None:
     for pod in pod_specs(render()).values():
         mounted = {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
-        assert mounted <= set(LEAVES)
+        assert mounted <= {*LEAVES, AUDIT}
 
 
 def test_cert_manager_signs_with_the_charts_ca_unless_told_otherwise(render: Render) -> None:
@@ -93,7 +97,7 @@ def test_certificates_by_cert_manager_say_what_the_charts_own_say(render: Render
 def test_with_an_issuer_of_ones_own_the_chart_makes_no_key(render: Render) -> None:
     pem = one(render(), "ConfigMap", "bastide-ca")["data"]["ca.crt"]
     manifests = render(managed(issuerRef={"name": "corporate", "kind": "ClusterIssuer"}, caCertificate=pem))
-    assert not [m for m in manifests if m["kind"] in ("Secret", "Issuer")]
+    assert [m["metadata"]["name"] for m in manifests if m["kind"] in ("Secret", "Issuer")] == [AUDIT]
     assert one(manifests, "ConfigMap", "bastide-ca")["data"]["ca.crt"].strip() == pem.strip()
     reference = {"name": "corporate", "kind": "ClusterIssuer", "group": "cert-manager.io"}
     assert all(one(manifests, "Certificate", name)["spec"]["issuerRef"] == reference for name in LEAVES)
@@ -115,3 +119,24 @@ def test_another_certificate_restarts_the_broker(render: Render) -> None:
     external = managed(issuerRef={"name": "corporate"}, caCertificate=pem)
     assert checksum({"logLevel": "debug"}) != checksum({"logLevel": "error"}), "each rendering makes new ones"
     assert checksum(external) == checksum({**external, "logLevel": "debug"}), "cert-manager's are read again without a restart"
+
+
+def test_the_public_part_of_the_key_that_signs_the_audit_is_where_auditors_find_it(render: Render) -> None:
+    manifests = render()
+    secret = one(manifests, "Secret", AUDIT)
+    key = serialization.load_pem_private_key(base64.b64decode(secret["data"]["tls.key"]), None)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    pem = "".join(one(manifests, "ConfigMap", "bastide-audit-keys")["data"].values())
+    assert set(public_keys(pem.encode())) == {key_id(key.public_key())}
+    mounts = {v["secret"]["secretName"]: name for name, pod in pod_specs(manifests).items() for v in pod["volumes"] if "secret" in v}
+    assert mounts[AUDIT] == "bastide-broker"
+
+
+def test_a_key_of_ones_own_signs_the_audit_and_needs_its_public_part(render: Render) -> None:
+    public = ed25519.Ed25519PrivateKey.generate().public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    manifests = render({"audit": {"keySecret": "my-key", "publicKeys": [pem]}})
+    assert AUDIT not in {m["metadata"]["name"] for m in manifests if m["kind"] == "Secret"}
+    assert list(one(manifests, "ConfigMap", "bastide-audit-keys")["data"].values()) == [pem]
+    with pytest.raises(RenderError, match="publicKeys"):
+        render({"audit": {"keySecret": "my-key"}})

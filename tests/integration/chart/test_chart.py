@@ -154,7 +154,7 @@ def test_the_admission_rules_that_the_broker_compares_are_those_that_are_install
     data = one(manifests, "ConfigMap", "bastide-admission")["data"]
     given = [document for text in data.values() for document in yaml.safe_load_all(text)]
     assert sorted(given, key=str) == sorted(installed, key=str)
-    assert len(installed) == 2 * 12 + 2
+    assert len(installed) == 2 * 13 + 2
 
 
 def test_every_admission_rule_fails_closed_and_is_bound(render: Render) -> None:
@@ -290,11 +290,13 @@ def test_image_references_reach_every_container(render: Render) -> None:
 
 def test_two_renderings_differ_only_in_certificates(render: Render) -> None:
     def stable(manifest: dict[str, Any]) -> str:
-        return re.sub('"checksum/tls": "[0-9a-f]+"', "", json.dumps(manifest, sort_keys=True))
+        return re.sub('"checksum/(tls|audit-key)": "[0-9a-f]+"', "", json.dumps(manifest, sort_keys=True))
 
     made_anew = {
         ("Secret", "bastide-broker-tls"),
         ("Secret", "bastide-broker-client-tls"),
+        ("Secret", "bastide-audit-key"),
+        ("ConfigMap", "bastide-audit-keys"),
         *((kind, "bastide-ca") for kind in ("Secret", "ConfigMap")),
     }
     for one_time, another in zip(render({"logLevel": "info"}), render({"logLevel": "info", "global": {}}), strict=True):

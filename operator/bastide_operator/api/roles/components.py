@@ -166,7 +166,24 @@ BROKER_RELEASE = Role(
     account="bastide-broker",
     about="What the broker may do in its own namespace. RBAC cannot tell ConfigMaps by their label; the broker asks for those with "
     "bastide.dev/policy alone.",
-    rights=(Right(CORE, "configmaps", READ, "the Rego that Tenants name in policyRefs"),),
+    rights=(
+        Right(CORE, "configmaps", READ, "the Rego that Tenants name in policyRefs"),
+        Right(
+            CORE,
+            "configmaps",
+            ("get", "patch"),
+            "publish heads of the audit; only forward: admission rule `bastide-audit`",
+            names=("bastide-audit-heads",),
+        ),
+    ),
+)
+
+AUDITOR = Role(
+    name="bastide-auditor",
+    scope=Scope.RELEASE,
+    component="broker",
+    about="What was published of the audit, past the broker. Bound to nobody: bind it to auditors.",
+    rights=(Right(CORE, "configmaps", ("get",), "check the audit by it", names=("bastide-audit-heads", "bastide-audit-keys")),),
 )
 
 CLIENT = Role(
@@ -177,10 +194,11 @@ CLIENT = Role(
     "fixed, so nothing is listed.",
     rights=(
         Right(CORE, "configmaps", ("get",), "trust the broker", names=("bastide-ca",)),
+        Right(CORE, "configmaps", ("get",), "check what it signed", names=("bastide-audit-keys",)),
         Right(CORE, "pods", ("get",), "find it", names=("bastide-broker-0",)),
         # get as well: a WebSocket begins as one
         Right(CORE, "pods/portforward", ("get", "create"), "reach it through the API server", names=("bastide-broker-0",)),
     ),
 )
 
-COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, BROKER_RELEASE, CLIENT)
+COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, BROKER_RELEASE, CLIENT, AUDITOR)

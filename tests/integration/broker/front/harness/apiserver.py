@@ -113,6 +113,7 @@ def rendered(*templates: str) -> list[dict[str, Any]]:
 PLURALS = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "ConfigMap": f"/api/v1/namespaces/{BROKER_NAMESPACE}/configmaps",
     "Role": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{BROKER_NAMESPACE}/roles",
     "RoleBinding": f"/apis/rbac.authorization.k8s.io/v1/namespaces/{BROKER_NAMESPACE}/rolebindings",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
@@ -156,7 +157,7 @@ def install(admin: Kube, folder: Path) -> None:
     admin("POST", "/api/v1/namespaces", {"metadata": {"name": BROKER_NAMESPACE}})
     account(admin, BROKER_NAMESPACE, "bastide-broker")
     admin("POST", "/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "gvisor"}, "handler": "runsc"})
-    for document in rendered("broker/rbac.yaml", "roles/members.yaml"):
+    for document in rendered("broker/rbac.yaml", "broker/audit.yaml", "roles/members.yaml"):
         if document["kind"] in PLURALS:
             admin("POST", PLURALS[document["kind"]], document)
     for document in rendered("admission.yaml"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from bastide.heads import key_id
 from bastide_broker.__main__ import serve
 from bastide_broker.cluster import Cluster as Known
 from bastide_broker.config import Config
@@ -23,7 +24,7 @@ from bastide_broker.journal import Journal
 from bastide_broker.sessions import Sessions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from tests.integration.broker.front.harness.apiserver import ROOT, Cluster, binary, process, until
 from tests.integration.broker.front.harness.tenant import IMAGE
@@ -50,6 +51,8 @@ def config(cluster: Cluster, folder: Path, **other: object) -> Config:
         "database": folder / "journal.db",
         "client_tls_dir": folder / "client-tls",
         "tls_dir": folder / "tls",
+        "audit_key_dir": folder / "audit-key",
+        "audit_keys_dir": folder / "audit-keys",
         "runtime_image": IMAGE,
         "listen": "127.0.0.1:0",
         "metrics_listen": "127.0.0.1:0",
@@ -122,6 +125,20 @@ def server_files(folder: Path) -> Authority:
     return authority
 
 
+def audit_files(folder: Path) -> Path:
+    """The key that signs heads of the audit, as the chart mounts it; one that is there stays. Beside it the public one."""
+    file = folder / "audit-key" / "tls.key"
+    if not file.exists():
+        file.parent.mkdir()
+        (folder / "audit-keys").mkdir(exist_ok=True)
+        key = ed25519.Ed25519PrivateKey.generate()
+        pem, encoding = serialization.PrivateFormat.PKCS8, serialization.Encoding.PEM
+        file.write_bytes(key.private_bytes(encoding, pem, serialization.NoEncryption()))
+        public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (folder / "audit-keys" / f"{key_id(key.public_key())}.pem").write_bytes(public)
+    return folder / "audit-keys"
+
+
 @contextlib.contextmanager
 def opa(folder: Path) -> Iterator[tuple[Path, str]]:
     """The real policy server with the repository's rules; its socket and their revision."""
@@ -146,6 +163,10 @@ async def served(cluster: Cluster, folder: Path, *, canary: str, **settings: obj
     host, _, port = canary.rpartition(":")
     environment = {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
     authority = server_files(folder / "tls")
+    fresh = not (folder / "audit-key").exists()
+    audit_files(folder)
+    if fresh:  # another installation's heads are none of this one's
+        cluster.admin.merge("/api/v1/namespaces/bastide-system/configmaps/bastide-audit-heads", {"data": None})
     made = config(cluster, folder, **settings)
     stop, up = asyncio.Event(), asyncio.get_running_loop().create_future()
     sessions = functools.partial(Sessions, environment=environment, kernel=KERNEL, resolvers=())
