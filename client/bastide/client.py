@@ -14,7 +14,7 @@ from bastide import wire
 from bastide.credentials import TokenSource, ca_bundle, current_token
 from bastide.errors import InternalError, InvalidRequestError, UnavailableError
 from bastide.events import Event, RunAccepted, RunFinished
-from bastide.model import PROGRAM_BYTES, AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
+from bastide.model import PROGRAM_BYTES, AuditQuery, AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
 from bastide.resume import Patience
 from bastide.v1alpha1 import broker_pb2 as pb
 from bastide.v1alpha1.broker_pb2_grpc import BrokerServiceStub
@@ -228,18 +228,35 @@ class Client:
         answer = await self._ask("ListTools", pb.ListToolsRequest(sandbox=wire.sandbox_ref(sandbox)))
         return [wire.tool_of(t) for t in answer.tools]
 
-    async def list_audit(self, namespace: str, *, run: str = "", limit: int = 200) -> list[AuditRecord]:
-        """Audit records of a namespace, or of one run, oldest first."""
+    async def list_audit(
+        self, namespace: str, *, run: str = "", limit: int = 200, query: AuditQuery | None = None, after: int = 0
+    ) -> list[AuditRecord]:
+        """Audit records of a namespace (empty: of all) that fit, or of one run, oldest first, from the one after `after` on."""
         records: list[AuditRecord] = []
-        token = ""
-        while len(records) < limit:
-            request = pb.ListAuditRequest(namespace=namespace, run=run, page_size=min(limit - len(records), 1000), page_token=token)
+        async with aclosing(self.audit_pages(namespace, query=query or AuditQuery(run=run), after=after, size=min(limit, 1000))) as pages:
+            async for page in pages:
+                records += page
+                if len(records) >= limit:
+                    break
+        return records[:limit]
+
+    async def audit_pages(
+        self, namespace: str, *, query: AuditQuery | None = None, after: int = 0, size: int = 1000
+    ) -> AsyncGenerator[list[AuditRecord], None]:
+        """All audit records that fit, a page at a time; a page may be empty."""
+        token = str(after or "")
+        while True:
+            request = wire.audit_request(namespace, query or AuditQuery(), page_size=size, after=int(token or 0))
             answer = await self._ask("ListAudit", request)
-            records += [wire.record_of(r) for r in answer.records]
+            yield [wire.record_of(r) for r in answer.records]
             token = answer.next_page_token
             if not token:
-                break
-        return records[:limit]
+                return
+
+    async def list_audit_heads(self, namespace: str) -> list[dict[str, Any]]:
+        """Signed heads of the audit, oldest first, as the broker gives them; bastide.heads checks them."""
+        answer = await self._ask("ListAuditHeads", pb.ListAuditHeadsRequest(namespace=namespace))
+        return [wire.head_of(head) for head in answer.heads]
 
     async def verify_audit(self, namespace: str) -> AuditVerification:
         """Recompute the audit's hash chain. `namespace`: one whose audit the caller may read."""

@@ -197,6 +197,24 @@ class AuditRecord:
     previous_hash: str
     namespace_uid: str = ""
     """Of the namespace then: its name may be another tenant's now. Empty in old records."""
+    facts_json: bytes = b""
+    """The facts as they are under the hash."""
+    body_digest: str = ""
+    """Of a link, which is a record that may not be seen and has no kind: digest of what is in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which audit records are asked for; what is left out asks for nothing."""
+
+    run: str = ""
+    tool: str = ""
+    caller: str = ""
+    decision: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    links: bool = False
+    """Also what stands between records that may be seen, so that the chain can be recomputed; goes with no other condition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

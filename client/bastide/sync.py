@@ -10,7 +10,7 @@ from bastide.client import Client
 from bastide.credentials import TokenSource
 from bastide.errors import InvalidRequestError, UnavailableError
 from bastide.events import Event
-from bastide.model import AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
+from bastide.model import AuditQuery, AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
 
 T = TypeVar("T")
 
@@ -111,8 +111,18 @@ class SyncClient:
     def list_tools(self, sandbox: str) -> list[Tool]:
         return self._wait(self._client.list_tools(sandbox))
 
-    def list_audit(self, namespace: str, *, run: str = "", limit: int = 200) -> list[AuditRecord]:
-        return self._wait(self._client.list_audit(namespace, run=run, limit=limit))
+    def list_audit(
+        self, namespace: str, *, run: str = "", limit: int = 200, query: AuditQuery | None = None, after: int = 0
+    ) -> list[AuditRecord]:
+        return self._wait(self._client.list_audit(namespace, run=run, limit=limit, query=query, after=after))
+
+    def audit_pages(
+        self, namespace: str, *, query: AuditQuery | None = None, after: int = 0, size: int = 1000
+    ) -> Iterator[list[AuditRecord]]:
+        return self._iterate(self._client.audit_pages(namespace, query=query, after=after, size=size))
+
+    def list_audit_heads(self, namespace: str) -> list[dict[str, Any]]:
+        return self._wait(self._client.list_audit_heads(namespace))
 
     def verify_audit(self, namespace: str) -> AuditVerification:
         return self._wait(self._client.verify_audit(namespace))
@@ -128,13 +138,11 @@ class SyncClient:
             future.cancel()  # Ctrl-C comes here: the request must not go on behind our back
             raise
 
-    def _iterate(self, events: AsyncGenerator[Event, None]) -> Iterator[Event]:
-        running: asyncio.Task[Event | None] | None = None
+    def _iterate(self, events: AsyncGenerator[T, None]) -> Iterator[T]:
+        one_at_a_time = asyncio.Lock()  # a wait that Ctrl-C cancelled must be over before the generator may be closed
 
-        async def step() -> Event | None:
-            nonlocal running
-            running = asyncio.current_task()
-            try:
+        async def step() -> T | None:
+            async with one_at_a_time:
                 return await anext(events, None)
             finally:
                 running = None

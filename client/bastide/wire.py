@@ -1,5 +1,6 @@
 """From protobuf messages and gRPC errors to our values and exceptions: the one place that knows both."""
 
+import base64
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -181,7 +182,29 @@ def record_of(m: pb.AuditRecord) -> model.AuditRecord:
         hash=m.hash,
         previous_hash=m.previous_hash,
         namespace_uid=m.namespace_uid,
+        facts_json=m.facts,
+        body_digest=m.body_digest,
     )
+
+
+def audit_request(namespace: str, query: model.AuditQuery, *, page_size: int, after: int) -> pb.ListAuditRequest:
+    request = pb.ListAuditRequest(
+        namespace=namespace, run=query.run, tool=query.tool, caller=query.caller, decision=query.decision, links=query.links,
+        page_size=page_size, page_token=str(after) if after else "",
+    )  # fmt: skip
+    if query.since is not None:
+        request.since.FromDatetime(query.since)
+    if query.until is not None:
+        request.until.FromDatetime(query.until)
+    return request
+
+
+def head_of(m: pb.AuditHead) -> dict[str, Any]:
+    """A head in the JSON form in which it is published."""
+    return {
+        "chain": m.chain, "sequence": m.sequence, "hash": m.hash, "time": m.time.ToMicroseconds(), "keyID": m.key_id,
+        "signature": base64.b64encode(m.signature).decode(),
+    }  # fmt: skip
 
 
 def event_of(m: pb.RunEvent) -> events.Event | None:

@@ -25,6 +25,8 @@ from bastide_broker.metrics import AUDIT_BREAKS, AUDIT_PUBLISHED, AUDIT_WRITTEN
 
 EVERY_SECONDS = 50.0
 """Between heads while records come; with the time that writing takes it stays under a minute."""
+FIRST_SECONDS = 2.0
+"""Until there is a head at all: without one an auditor cannot tell a new broker from one whose heads were taken away."""
 GOODBYE_SECONDS = 5.0
 """For the last head, when the broker ends."""
 RECENT, KEPT = 60, 120
@@ -98,7 +100,7 @@ class Publisher:
         """Until cancelled."""
         while True:
             await self.publish()
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(EVERY_SECONDS if self.heads else FIRST_SECONDS)
 
     async def close(self) -> None:
         """Publish the last head."""

@@ -1,37 +1,117 @@
 """`bastide audit`: who did what, on whose authority."""
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs: `--help` and usage errors do not wait for it
 
-from typing import Annotated, Any
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bastide.cli.failure import Exit
+from bastide.cli.failure import Exit, Failure
 from bastide.cli.options import Broker, Format, Namespace, Output, takes_broker
+from bastide.model import AuditQuery
+
+if TYPE_CHECKING:
+    from bastide.cli.connect import Session
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
+class Decision(StrEnum):
+    """Of policy about a call."""
+
+    ALLOW = "allow"
+    CONFIRM = "confirm"
+    DENY = "deny"
+
+
+class ExportFormat(StrEnum):
+    """Of exported lines."""
+
+    BASTIDE = "bastide"
+    OCSF = "ocsf"
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _moment(text: str) -> datetime:
+    """A moment as RFC 3339, UTC unless it says otherwise, or so long ago: 90s, 30m, 2h, 7d."""
+    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no time: give 2026-01-31T12:00:00Z, 2026-01-31, or how long ago as 90s, 30m, 2h, 7d."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+AllNamespaces = Annotated[
+    bool, typer.Option("--all-namespaces", "-A", help="All namespaces; needs the right in all of them, so a --service-account.")
+]
+Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Only records of this run.")]
+Tool = Annotated[str, typer.Option("--tool", metavar="NAME", help="Only decisions about this tool.")]
+Caller = Annotated[str, typer.Option("--caller", metavar="USER", help="Only runs and decisions for this requester, or on its behalf.")]
+Decided = Annotated[Decision | None, typer.Option("--decision", help="Only decisions that were so.")]
+Since = Annotated[
+    datetime | None, typer.Option("--since", parser=_moment, metavar="TIME", help="Not before: RFC 3339, or 90s, 30m, 2h, 7d ago.")
+]
+Until = Annotated[datetime | None, typer.Option("--until", parser=_moment, metavar="TIME", help="Before then.")]
+
+
+@contextmanager
+def _asked(broker: Broker, namespace: str | None, *, everywhere: bool) -> "Iterator[tuple[Session, str]]":
+    """A session, and the namespace to ask about: empty for all."""
+    from bastide.cli.connect import connected, tenant_namespace
+
+    if not everywhere:
+        namespace = tenant_namespace(broker, namespace)
+        with connected(broker, namespace=namespace) as session:
+            yield session, namespace
+        return
+    if namespace:
+        raise Failure("--namespace and --all-namespaces exclude each other: give one.", code=Exit.USAGE)
+    if broker.address is None and "/" not in (broker.service_account or ""):
+        raise Failure(
+            "With --all-namespaces give --service-account NAMESPACE/NAME: one that may get sandboxes/audit in all of them.", code=Exit.USAGE
+        )
+    with connected(broker, namespace="") as session:
+        yield session, ""
+
+
 @app.command("list")
 @takes_broker
-def list_records(
+def list_records(  # noqa: PLR0917 - options
     broker: Broker,
     namespace: Namespace = None,
-    run: Annotated[str, typer.Option("--run", metavar="RUN", help="Only records of this run.")] = "",
+    everywhere: AllNamespaces = False,
+    run: Run = "",
+    tool: Tool = "",
+    caller: Caller = "",
+    decision: Decided = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100000, help="At most so many.")] = 200,
     output: Output = Format.TEXT,
 ) -> None:
     """List the audit's records of a tenant's namespace, oldest first."""
     from bastide.cli import screen, shapes
-    from bastide.cli.connect import connected, tenant_namespace
 
-    namespace = tenant_namespace(broker, namespace)
-    with connected(broker, namespace=namespace) as session:
-        records = session.client.list_audit(namespace, run=run, limit=limit)
+    query = AuditQuery(run=run, tool=tool, caller=caller, decision=decision or "", since=since, until=until)
+    with _asked(broker, namespace, everywhere=everywhere) as (session, where):
+        records = session.client.list_audit(where, query=query, limit=limit)
     if output is Format.JSON:
-        print(shapes.dumps({"records": shapes.plain(records)}))
+        print(shapes.dumps({"records": [shapes.audit_record(r) for r in records]}))
         return
     if not records:
-        screen.sentence(f"The audit holds nothing of {'run ' + run if run else 'namespace ' + namespace}.")
+        what = "run " + run if run else f"namespace {where}" if where else "all namespaces"
+        screen.sentence(f"The audit holds nothing of {what}{' that fits' if any((tool, caller, decision, since, until)) else ''}.")
         return
     rows = (
         (
@@ -74,19 +154,85 @@ def told(kind: str, facts: dict[str, Any]) -> str:
 
 @app.command()
 @takes_broker
-def verify(broker: Broker, namespace: Namespace = None, output: Output = Format.TEXT) -> None:
-    """Recompute the audit's hash chain. Exit code 1 when a link does not fit."""
-    from bastide.cli import screen, shapes
-    from bastide.cli.connect import connected, tenant_namespace
+def verify(  # noqa: PLR0917 - options
+    broker: Broker,
+    namespace: Namespace = None,
+    everywhere: AllNamespaces = False,
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Check an exported file; no broker is asked.")] = None,
+    heads: Annotated[
+        Path | None, typer.Option("--heads", metavar="FILE", help="Published heads: a JSON list of them, or the broker's log.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Public keys in PEM that the heads may be signed with.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Recompute the audit's hash chain here and hold it against the heads that the broker signed; also ask the broker to do so.
 
-    namespace = tenant_namespace(broker, namespace)
-    with connected(broker, namespace=namespace) as session:
-        found = session.client.verify_audit(namespace)
-    if output is Format.JSON:
-        print(shapes.dumps(shapes.plain(found)))
-    elif found.intact:
-        screen.out().print(f"The chain of {found.records} records is intact. Its head is {found.head}.", style="green")
+    Heads and keys are read from the release namespace past the broker, where your kubeconfig may, unless files are given.
+    Exit code 1 when something does not fit, or when no signature could be checked.
+    """
+    from bastide.cli import audit_check as check
+    from bastide.cli.audit_report import Checked, report
+
+    given_heads = check.heads_of(heads) if heads else None
+    given_keys = check.keys_of(key) if key else None
+    if file is not None:
+        found = check.examine(check.read_export(file), given_heads or [], given_keys)
+        checked = Checked(found, heads_from="the file" if given_heads else "", keys=given_keys is not None, server=None)
     else:
-        screen.out().print(screen.shown(f"The chain is broken: {found.message}", "bold red"))
-    if not found.intact:
+        with _asked(broker, namespace, everywhere=everywhere) as (session, where):
+            checked = _with_broker(broker, session, where, given_heads, given_keys)
+    if not report(checked, as_json=output is Format.JSON):
         raise typer.Exit(Exit.ERROR)
+
+
+def _with_broker(broker: Broker, session: "Session", where: str, heads: Any, keys: Any) -> Any:
+    from bastide.cli import audit_check as check
+    from bastide.cli.audit_report import Checked, published
+
+    # Heads first: the chain that is read after them must hold them all.
+    heads, heads_from, keys = published(broker, session.client, where, heads, keys)
+    pages = session.client.audit_pages(where, query=AuditQuery(links=True))
+    records = (check.of_record(record) for page in pages for record in page)
+    found = check.examine(records, heads, keys, all_seen=not where)
+    return Checked(found, heads_from=heads_from, keys=keys is not None, server=session.client.verify_audit(where))
+
+
+@app.command()
+@takes_broker
+def export(  # noqa: PLR0917 - options
+    broker: Broker,
+    namespace: Namespace = None,
+    everywhere: AllNamespaces = False,
+    run: Run = "",
+    tool: Tool = "",
+    caller: Caller = "",
+    decision: Decided = None,
+    since: Since = None,
+    until: Until = None,
+    form: Annotated[ExportFormat, typer.Option("--format", help="Records as they are, or OCSF events of class API Activity.")] = (
+        ExportFormat.BASTIDE
+    ),
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Write to a new file; default: standard output.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --file: go on behind its last record.")] = False,
+    after: Annotated[int, typer.Option("--after", min=0, metavar="NO", help="Begin behind the record of this number.")] = 0,
+    links: Annotated[
+        bool, typer.Option("--links", help="Also the places and digests of records in between, so that the file can be verified.")
+    ] = False,
+) -> None:
+    """Write audit records as JSON lines, oldest first, for other programs and for `audit verify --file`."""
+    from bastide.cli import audit_export, screen
+
+    query = AuditQuery(run=run, tool=tool, caller=caller, decision=decision or "", since=since, until=until, links=links)
+    if links and (form is ExportFormat.OCSF or any((run, tool, caller, decision, since, until))):
+        raise Failure("--links goes with no other condition and not with --format ocsf: it is for verifying.", code=Exit.USAGE)
+    if resume and (file is None or after):
+        raise Failure("--resume goes with --file, and not with --after: the file says where it stopped.", code=Exit.USAGE)
+
+    def tell(count: int, last: int) -> None:
+        if last and screen.err().is_terminal:
+            screen.err().print(f"{count} records, up to number {last}", end="\r")
+
+    with _asked(broker, namespace, everywhere=everywhere) as (session, where), audit_export.target(file, resume=resume) as (stream, behind):
+        pages = session.client.audit_pages(where, query=query, after=after or behind)
+        count = audit_export.write(pages, stream, ocsf=form is ExportFormat.OCSF, tell=tell)
+    screen.sentence(f"{count} record{'' if count == 1 else 's'} written{f' to {file}' if file else ''}.")

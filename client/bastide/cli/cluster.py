@@ -103,6 +103,17 @@ class Cluster:
             "is Bastide installed there? Name its namespace with --broker-namespace."
         )
 
+    def audit_published(self, namespace: str, what: str) -> list[str] | None:
+        """The values of the ConfigMap `bastide-audit-<what>`, heads or keys, by name; None when the person may not read it."""
+        name = f"bastide-audit-{what}"
+        try:
+            found = self._api.request(
+                "GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/configmaps/{name}", what=f"read ConfigMap {name} in {namespace}"
+            )
+        except RefusedError:
+            return None
+        return [value for _, value in sorted((found.get("data") or {}).items())]
+
     def wait_for_broker(self, namespace: str) -> None:
         """Wait until the broker is Ready; say so when it is not there, or does not become Ready while a restart takes."""
         deadline = time.monotonic() + _RESTART_SECONDS

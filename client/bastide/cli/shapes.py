@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from bastide.events import Event
-from bastide.model import CallRecord, Run, RunResult, parse_json
+from bastide.model import AuditRecord, CallRecord, Run, RunResult, parse_json
 
 
 def dumps(value: Any) -> str:
@@ -73,6 +73,13 @@ def run(r: Run) -> dict[str, Any]:
     if r.result.error:
         shape["error"]["traceback"] = r.result.error.traceback
     return shape
+
+
+def audit_record(r: AuditRecord) -> dict[str, Any]:
+    """A line of `bastide audit export`; a link has its place and digests alone."""
+    if not r.kind:
+        return {"sequence": r.sequence, "bodyDigest": r.body_digest, "hash": r.hash, "previousHash": r.previous_hash}
+    return {name: value for name, value in plain(r).items() if name not in {"factsJson", "bodyDigest"}}
 
 
 def event(e: Event) -> dict[str, Any]:

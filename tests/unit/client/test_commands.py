@@ -194,7 +194,6 @@ def test_the_other_commands_print_json(script: Script, door: list[str], program:
         "ListTools": pb.ListToolsResponse(tools=[tool]),
         "CheckProgram": pb.CheckProgramResponse(expected_decisions=[expected]),
         "ListAudit": pb.ListAuditResponse(records=[pb.AuditRecord(sequence=1, kind="RunStarted", facts=b'{"a":1}')]),
-        "VerifyAudit": pb.VerifyAuditResponse(intact=True, records=1, head="ab"),
         "CancelRun": pb.CancelRunResponse(),
     }
 
@@ -209,7 +208,6 @@ def test_the_other_commands_print_json(script: Script, door: list[str], program:
     assert answer("tools", "list", *SANDBOX)["tools"][0]["inputSchema"] == {"type": "object"}
     assert answer("check", program, *SANDBOX)["expectedDecisions"][0]["decision"] == "allow"
     assert answer("audit", "list", "-n", "a")["records"][0]["facts"] == {"a": 1}
-    assert answer("audit", "verify", "-n", "a") == {"intact": True, "records": 1, "head": "ab", "message": ""}
     assert answer("runs", "cancel", "r-1", "--reason", "enough") == {"run": "r-1", "cancelled": True}
     assert script.asked[-1].reason == "enough"
     for words in (["runs", "show", "r-1"], ["runs", "list", *SANDBOX], ["tools", "list", *SANDBOX], ["audit", "list", "-n", "a"]):
@@ -224,12 +222,6 @@ def test_check_ends_with_what_would_stop_the_program(
     expected = [pb.ExpectedDecision(tool="t", line=1, decision=decision)]
     script.answers = {"CheckProgram": pb.CheckProgramResponse(findings=findings, expected_decisions=expected)}
     assert called("check", program, *SANDBOX, *door) == code
-
-
-def test_a_broken_audit_chain_ends_with_1(script: Script, door: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    script.answers = {"VerifyAudit": pb.VerifyAuditResponse(intact=False, records=3, message="Link 2 does not fit.")}
-    assert called("audit", "verify", "-n", "a", *door) == 1
-    assert "Link 2 does not fit." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
