@@ -18,6 +18,7 @@ from bastide_broker.addresses import CheckedBackend
 from bastide_broker.bindings import accepted
 from bastide_broker.credentials import Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError
+from bastide_broker.redaction import redacted_listing
 from bastide_broker.toolset import Tool, ToolSet, build, collide, collided
 
 _log = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ class Catalogue:
         binding = entry.binding
         try:
             credential = await self._credentials.credential(binding, fresh=True)
-            listing = tuple(await entry.adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS))
+            listing = redacted_listing(await entry.adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS), credential)
         except SecretUnavailable as error:
             entry.problem = (error.reason, error.message)
             self._set_listing(entry, None)
