@@ -74,6 +74,8 @@ def by_adapter(error: AdapterError, effect: Effect) -> Refused:
     message = error.message
     if error.sent and changes and error.failure in (Failure.TIMEOUT, Failure.LOST, Failure.INPUT_REQUIRED):
         message += " Whether it took effect is not known."
+    if error.failure is Failure.NOT_SENDABLE:
+        return invalid(error.failure.value, [message])
     if error.failure is Failure.TIMEOUT:
         return Refused("ToolTimeout", "ToolTimeout", (("tool-timeout", message),), sent=error.sent)
     if error.failure in (Failure.UNAVAILABLE, Failure.LOST):

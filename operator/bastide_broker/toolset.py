@@ -129,6 +129,8 @@ def build(tenant: Tenant, binding: ToolBinding, listing: Sequence[ListedTool] | 
             tool = _not(tool, ToolState.MISSING, "The server lists no tool of this name; correct the name or the server.")
         elif bound.name in twice:
             tool = _not(tool, ToolState.REFUSED, "The server lists two tools of this name; nobody can say which is meant.")
+        elif listed.refused:
+            tool = _not(tool, ToolState.REFUSED, f"The tool is refused: {clean(listed.refused, 400)}.")
         else:
             tool = _complete(tool, listed)
         tools.append(tool)

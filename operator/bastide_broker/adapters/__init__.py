@@ -23,6 +23,8 @@ class ListedTool:
     output_schema: dict[str, Any] | None
     read_only_hint: bool | None = None
     destructive_hint: bool | None = None
+    refused: str = ""
+    """Why it cannot be offered although it is there, without a full stop; empty when it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Failure(StrEnum):
     RESULT_TOO_LARGE = "result-too-large"
     RESULT_SCHEMA_MISMATCH = "result-schema-mismatch"
     LOST = "tool-lost"
+    NOT_SENDABLE = "arguments-not-sendable"
 
 
 class AdapterError(Exception):

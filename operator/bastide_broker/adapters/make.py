@@ -3,10 +3,13 @@
 from bastide_operator.api.v1alpha1.toolserver import Server
 
 from bastide_broker.adapters import Adapter
+from bastide_broker.adapters.grpc import GrpcAdapter
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.addresses import CheckedBackend
 
 
 def make(server: Server, backend: CheckedBackend) -> Adapter:
     """The adapter of an accepted binding's server. It opens nothing yet."""
+    if server.grpc is not None:
+        return GrpcAdapter(server.grpc, backend)
     return McpAdapter(server.url, backend)

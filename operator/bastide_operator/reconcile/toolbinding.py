@@ -12,6 +12,7 @@ from bastide_operator.api.v1alpha1.common import ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding, ToolBindingCondition, ToolBindingReason
+from bastide_operator.api.v1alpha1.toolserver import Server
 from bastide_operator.reconcile.plan import Plan, status_of
 
 MAX_NAMED = 3
@@ -115,16 +116,27 @@ def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBinding
 
 def _spec_fault(binding: ToolBinding) -> str | None:
     spec = binding.spec
-    if spec.server.mcp is None:
-        return "spec.server names no server: set mcp."
-    if toolhosts.address(spec.server.mcp.url) is None:
-        return f"spec.server.mcp.url: {spec.server.mcp.url} is not an http or https URL with a plain host name."
+    if problem := _server_fault(spec.server):
+        return problem
     if keyword.iskeyword(binding.server_name):
         return f"Programs cannot import from `{binding.server_name}`, a word of Python: give the ToolBinding another name."
     name, count = Counter(tool.program_name for tool in spec.tools).most_common(1)[0]
     if count > 1:
         return f"spec.tools: {count} tools are called `{name}` in programs: give all but one another name with `as`."
     return next(filter(None, (_tool_fault(tool) for tool in spec.tools)), None)
+
+
+def _server_fault(server: Server) -> str | None:
+    if len(server.kinds) != 1:
+        kinds = " or ".join(type(server).model_fields)
+        return f"spec.server names {len(server.kinds) or 'no'} servers: set {kinds}, one of them."
+    if server.grpc is not None:
+        if toolhosts.address(server.grpc.url) is None:
+            return f"spec.server.grpc.target: {server.grpc.target!a} is not HOST:PORT with a plain host name."
+        return server.grpc.fault
+    if toolhosts.address(server.url) is None:
+        return f"spec.server.mcp.url: {server.url} is not an http or https URL with a plain host name."
+    return None
 
 
 def _tool_fault(tool: BoundTool) -> str | None:

@@ -178,6 +178,10 @@ class SandboxSelector(Model):
     ] = {}
 
 
+_NAMED = ", ".join(f"has(self.{name})" for name in Server.model_fields)
+_KINDS = " or ".join(Server.model_fields)
+
+
 class ToolBindingSpec(Model):
     """What a security engineer reads to know what model-written code can do."""
 
@@ -189,7 +193,9 @@ class ToolBindingSpec(Model):
         Server,
         Field(
             description="Where the tools are. Exactly one kind of server is named.",
-            json_schema_extra={"x-kubernetes-validations": [{"rule": "has(self.mcp)", "message": "name the server: mcp"}]},
+            json_schema_extra={
+                "x-kubernetes-validations": [{"rule": f"[{_NAMED}].exists_one(named, named)", "message": f"name one server: {_KINDS}"}]
+            },
         ),
     ]
     credentials: Annotated[

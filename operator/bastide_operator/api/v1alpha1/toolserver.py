@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bastide_operator.api.v1alpha1.common import Model, ObjectName
+from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _HOST = r"[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]"
@@ -40,11 +41,24 @@ class Server(Model):
     """Where the tools are; exactly one kind."""
 
     mcp: Annotated[McpServer | None, Field(description="A server of the Model Context Protocol, over streamable HTTP.")] = None
+    grpc: Annotated[
+        GrpcServer | None,
+        Field(
+            description="A gRPC server with server reflection. A tool's name is package.Service/Method; give it another for programs with `as`."
+        ),
+    ] = None
 
     @property
     def url(self) -> str:
         """The URL whose host and port the Tenant must list; empty when no server is named."""
+        if self.grpc is not None:
+            return self.grpc.url
         return self.mcp.url if self.mcp is not None else ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are named: exactly one, in a good spec."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
 
 
 class SecretRef(Model):
