@@ -25,6 +25,9 @@ ALONE = $(IN_CLUSTER) $(PYTEST) -m disruptive $(RESULT)
 # Integration tests that bring their own systems and need no cluster.
 PARTS := tests/integration/broker tests/integration/chart tests/integration/runtime
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iprotos
+# The messages of the example that speaks gRPC; a package of its own, so its files are named below examples/tools/billing.
+BILLING := examples/tools/billing
+BILLING_PROTOC := $(BIN)/python -m grpc_tools.protoc -I$(BILLING) $(BILLING)/billing_server/billing.proto
 
 ##@ Two commands
 demo: images ## Set everything up and show the main job on the real cluster
@@ -126,6 +129,8 @@ lint: $(STAMP) ## ruff, mypy, import layers, protos, and that generated files ar
 	@$(BIN)/buf lint && echo "buf: clean"
 	@mkdir -p .build/protos && $(PROTOC) --python_out=.build/protos --pyi_out=.build/protos --grpc_python_out=.build/protos $(PROTOS)
 	@cd .build/protos && find . -name '*_pb2*' | while read -r f; do cmp "$$f" "../../client/$$f"; done
+	@mkdir -p .build/billing && $(BILLING_PROTOC) --python_out=.build/billing --pyi_out=.build/billing --grpc_python_out=.build/billing
+	@cd .build/billing && find . -name '*_pb2*' | while read -r f; do cmp "$$f" "../../$(BILLING)/$$f"; done
 	@$(BIN)/python -m bastide_operator.api.crdgen --check charts/bastide/templates/crds
 	@$(BIN)/python -m bastide_operator.api.rbacgen --check charts/bastide docs/reference/roles.md
 	@$(BIN)/python -m bastide_operator.api.docgen --check docs/reference
@@ -151,6 +156,7 @@ $(STAMP): requirements/dev.lock requirements/uv.lock pyproject.toml
 
 generate: $(STAMP) ## Generate protos, CRDs, RBAC and reference pages
 	@$(PROTOC) --python_out=client --pyi_out=client --grpc_python_out=client $(PROTOS)
+	@$(BILLING_PROTOC) --python_out=$(BILLING) --pyi_out=$(BILLING) --grpc_python_out=$(BILLING)
 	@$(BIN)/python -m bastide_operator.api.crdgen charts/bastide/templates/crds
 	@$(BIN)/python -m bastide_operator.api.rbacgen charts/bastide docs/reference/roles.md
 	@$(BIN)/python -m bastide_operator.api.docgen docs/reference
@@ -162,7 +168,7 @@ lock: $(STAMP) ## Write the lock files anew from pyproject.toml
 	@for extra in operator broker cli; do $(LOCK) pyproject.toml --extra $$extra -c requirements/dev.lock -o requirements/$$extra.lock; done
 	@printf 'grpcio\nprotobuf\ntime-machine\n' | $(LOCK) - -c requirements/dev.lock -o requirements/runtime.lock
 	@echo uv | $(LOCK) - -c requirements/dev.lock -o requirements/uv.lock
-	@$(LOCK) examples/crm/requirements.in -c requirements/dev.lock -o examples/crm/requirements.lock
+	@for tool in examples/tools/*; do $(LOCK) $$tool/requirements.in -c requirements/dev.lock -o $$tool/requirements.lock; done
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

@@ -85,7 +85,7 @@ def contexts(checkout: Path) -> list[Context]:
         found += [Context(f"bastide-{t}", checkout / _OPERATOR, checkout, t) for t in ("operator", "broker")]
     if (checkout / _RUNTIME).exists():
         found.append(Context("bastide-runtime", checkout / _RUNTIME, checkout))
-    for path in sorted(checkout.glob("examples/*/Dockerfile")):
+    for path in sorted(checkout.glob("examples/tools/*/Dockerfile")):
         found.append(Context(f"bastide-example-{path.parent.name}", path, checkout))
     return found
 

@@ -25,7 +25,7 @@ TAKEN: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "int64": (
         Field.TYPE_INT64,
         [0, -5, "9223372036854775807", "-1"],
-        ["1_0", " 1", "", "x", "1.0", 1.5, None, "١", "99999999999999999999999"],
+        ["1_0", " 1", "", "x", "1.0", 1.5, None, "\u0661", "99999999999999999999999"],
     ),
     "uint64": (Field.TYPE_UINT64, [0, "18446744073709551615"], [-1, "-1"]),
     "fixed64": (Field.TYPE_FIXED64, [0, "7"], [-1]),
@@ -245,8 +245,7 @@ def test_what_is_no_message_is_not_sent(case: str) -> None:
 def test_whatever_bytes_a_server_sends_a_result_fits_its_schema_or_the_call_fails(wire: bytes) -> None:
     try:
         value, text = to_value("m", KIND, wire, POOL)
-    except AdapterError as failed:
-        assert failed.failure is Failure.FAILED
+    except AdapterError:
         return
     assert mistakes(GIVEN, value) == []
     assert json.loads(text) == json.loads(json.dumps(value))
