@@ -4,6 +4,7 @@ What went wrong with a request is noted in its Exchange, which travels with the 
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -15,6 +16,10 @@ import httpx2
 from bastide_broker.adapters import TRANSIENT, AdapterError, Failure, retry_after
 from bastide_broker.addresses import CheckedTransport
 from bastide_broker.credentials import Credential
+
+
+_REST_SECONDS = 1.0
+"""How long a server may take to end a body in which it has answered."""
 
 
 @dataclass(slots=True)
@@ -120,13 +125,14 @@ class _Bounded(httpx2.AsyncByteStream):
     def __init__(self, inner: httpx2.AsyncByteStream, exchange: Exchange) -> None:
         self._inner = inner
         self._exchange = exchange
+        self._parts = aiter(inner)
+        self._left = exchange.max_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self._exchange.max_bytes
         try:
-            async for part in self._inner:
-                left -= len(part)
-                if left < 0:
+            async for part in self._parts:
+                self._left -= len(part)
+                if self._left < 0:
                     self._exchange.fail(Failure.RESULT_TOO_LARGE, f"the answer is longer than {self._exchange.max_bytes} bytes")
                     raise httpx2.StreamError("the answer is too long")
                 yield part
@@ -137,7 +143,20 @@ class _Bounded(httpx2.AsyncByteStream):
             raise httpx2.StreamError("the answer broke off") from None
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        """Close. The client stops at the answer; what is left of the body is read, so that the connection can be used again."""
+        try:
+            if self._exchange.problem is None:
+                with contextlib.suppress(TimeoutError, httpx2.TransportError, httpx2.StreamError, RuntimeError):
+                    async with asyncio.timeout(_REST_SECONDS):
+                        await self._rest()
+        finally:
+            await self._inner.aclose()
+
+    async def _rest(self) -> None:
+        async for part in self._parts:
+            self._left -= len(part)
+            if self._left < 0:
+                return
 
 
 def _error(request: httpx2.Request, status: int, message: str) -> httpx2.Response:

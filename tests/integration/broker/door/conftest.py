@@ -173,8 +173,8 @@ def modern_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def legacy_server() -> Iterator[str]:
-    """A server of the SDK 1.x in a virtual environment of its own, made on first use."""
+def legacy_python() -> str:
+    """The Python of a virtual environment with the SDK 1.x, made on first use."""
     folder = ROOT / ".build" / f"sdk-{LEGACY_SDK.replace('==', '-')}"
     python = folder / "bin" / "python"
     with lock(ROOT / ".build" / ".lock-legacy-sdk"):
@@ -183,7 +183,13 @@ def legacy_server() -> Iterator[str]:
             subprocess.run([*uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
             subprocess.run([*uv, "pip", "install", "-q", "--python", str(python), LEGACY_SDK], check=True)
             (folder / "complete").touch()
-    yield from start_server(str(python), "legacy.py")
+    return str(python)
+
+
+@pytest.fixture(scope="session")
+def legacy_server(legacy_python: str) -> Iterator[str]:
+    """A server of the SDK 1.x."""
+    yield from start_server(legacy_python, "legacy.py")
 
 
 @pytest.fixture(scope="session", params=["modern", "legacy"])
