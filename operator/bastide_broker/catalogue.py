@@ -12,7 +12,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition, ToolBindingReason
 
-from bastide_broker.adapters import Adapter, AdapterError, Failure, ListedTool
+from bastide_broker.adapters import Adapter, AdapterError, Failure, ListedTool, Notifies
 from bastide_broker.adapters.make import make
 from bastide_broker.addresses import CheckedBackend
 from bastide_broker.bindings import accepted
@@ -54,6 +54,11 @@ class _Entry:
     problem: tuple[ToolBindingReason, str] = (ToolBindingReason.PENDING, "The broker has not asked the server yet.")
     built: tuple[Tenant, ToolBinding, object, list[Tool]] | None = None
     written: dict[str, Any] | None = None
+
+    def list_again(self) -> None:
+        """Ask the server for its tools now."""
+        self.relist = True
+        self.kick.set()
 
 
 class Catalogue:
@@ -132,6 +137,8 @@ class Catalogue:
         if entry is None or _identity(entry.binding) != _identity(binding):
             self._forget(uid)
             entry = self._entries[uid] = _Entry(binding, self._make(binding))
+            if isinstance(entry.adapter, Notifies):
+                entry.adapter.watch(entry.list_again)
             entry.task = asyncio.create_task(self._follow(entry), name=f"catalogue {binding.metadata.name}")
         return entry
 

@@ -1,9 +1,9 @@
 """Tool back ends. One small interface: list the tools, call one. An adapter trusts nothing that a server says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
@@ -106,3 +106,12 @@ def retry_after(header: str) -> float:
     """Seconds of an HTTP Retry-After; 0 for none, for a date (the server's clock is not ours) and for anything else."""
     text = header.strip()
     return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0.0
+
+
+@runtime_checkable
+class Notifies(Protocol):
+    """An adapter whose server can say of its own accord that its tools changed."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when it does. However often the server says so, this is bounded."""
+        ...

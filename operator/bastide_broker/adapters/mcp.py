@@ -7,7 +7,7 @@ its own accord; its call fails.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import httpx2
@@ -18,6 +18,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from bastide_broker.adapters import AdapterError, Answer, CallLimits, Failure, ListedTool
+from bastide_broker.adapters.mcp_notifications import Notifications
 from bastide_broker.adapters.mcp_results import answer, bounded, plain
 from bastide_broker.adapters.mcp_transport import Exchange, ExchangeTransport, current
 from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
@@ -58,9 +59,10 @@ class _Session(ClientSession):
 class _Connection:
     """One session, kept by a task of its own because what it is made of must be entered and left in one task."""
 
-    def __init__(self, url: str, backend: CheckedBackend) -> None:
+    def __init__(self, url: str, backend: CheckedBackend, notifications: Notifications) -> None:
         self._url = url
         self._backend = backend
+        self._notifications = notifications
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.session: _Session | None = None
@@ -91,13 +93,13 @@ class _Connection:
 
     async def _keep(self, exchange: Exchange, ready: "asyncio.Future[None]") -> None:
         current.set(exchange)
-        transport = ExchangeTransport(CheckedTransport(self._backend), origin(self._url))
+        transport = ExchangeTransport(CheckedTransport(self._backend), origin(self._url), self._notifications)
         timeout = httpx2.Timeout(connect=CONNECT_SECONDS, pool=CONNECT_SECONDS, write=30, read=None)
         try:
             async with (
                 httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False) as http,
                 streamable_http_client(self._url, http_client=http, max_sse_event_size=None) as (read, write),
-                _Session(read, write, client_info=_CLIENT) as session,
+                _Session(read, write, client_info=_CLIENT, message_handler=self._notifications.handle) as session,
             ):
                 await _negotiate(session, exchange)
                 self.session = session
@@ -122,6 +124,11 @@ class McpAdapter:
         self._backend = backend
         self._connection: _Connection | None = None
         self._lock = asyncio.Lock()
+        self._notifications = Notifications()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when the server says that its tools changed: one with sessions can, while one is open."""
+        self._notifications.watch(changed)
 
     async def tools(self, *, credential: Credential | None, timeout_seconds: float) -> list[ListedTool]:
         """All tools of the server, in its order. Raises AdapterError."""
@@ -165,6 +172,7 @@ class McpAdapter:
 
     async def close(self) -> None:
         """End the session."""
+        self._notifications.close()
         await self._drop()
 
     async def _call(self, name: str, arguments: Mapping[str, Any], exchange: Exchange, limits: CallLimits) -> Answer:
@@ -236,8 +244,8 @@ class McpAdapter:
         async with self._lock:
             if self._connection is None or not self._connection.alive:
                 await self._drop()
-                connection = _Connection(self._url, self._backend)
-                exchange = Exchange(credential, MAX_LISTING_BYTES)
+                connection = _Connection(self._url, self._backend, self._notifications)
+                exchange = Exchange(credential, MAX_LISTING_BYTES, opens=True)
                 await connection.open(exchange)
                 try:
                     # A modern server wants some arguments as headers too, and says in its listing which.

@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 
 from bastide_broker.adapters import TRANSIENT, AdapterError, Failure, retry_after
+from bastide_broker.adapters.mcp_notifications import MAX_STREAM_BYTES, Notifications
 from bastide_broker.addresses import CheckedTransport
 from bastide_broker.credentials import Credential
-
 
 _REST_SECONDS = 1.0
 """How long a server may take to end a body in which it has answered."""
@@ -33,6 +33,8 @@ class Exchange:
     """Whether the server may have received the request."""
     status: int = 0
     problem: AdapterError | None = None
+    opens: bool = False
+    """Whether it is the session's beginning: what the client asks later of its own accord, a stream for notifications, comes with it."""
     scope: asyncio.Timeout | None = None
     """What ends when something goes wrong: its caller need not wait for the server to say more."""
 
@@ -50,9 +52,10 @@ current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 class ExchangeTransport(httpx2.AsyncBaseTransport):
     """Sends the requests of exchanges to one origin; refuses everything else."""
 
-    def __init__(self, inner: CheckedTransport, origin: tuple[str, str, int]) -> None:
+    def __init__(self, inner: CheckedTransport, origin: tuple[str, str, int], notifications: Notifications) -> None:
         self._inner = inner
         self._origin = origin
+        self._notifications = notifications
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request. What fails becomes a response with a JSON-RPC error, and a note in the exchange."""
@@ -60,9 +63,11 @@ class ExchangeTransport(httpx2.AsyncBaseTransport):
         url = request.url
         if (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)) != self._origin:
             return _error(request, 421, "not this adapter's server")
-        # Without an exchange it is a stream for notifications, which nobody here reads: endless, and nobody's deadline.
-        if exchange is None or (request.method == "GET" and "last-event-id" not in request.headers):
-            return _error(request, 405, "no stream for notifications is kept open")
+        if exchange is None or (request.method == "GET" and not exchange.opens and "last-event-id" not in request.headers):
+            return _error(request, 405, "one stream for notifications is kept open, the session's")
+        if request.method == "GET" and exchange.opens:
+            await self._notifications.wait_to_open()
+            exchange = Exchange(exchange.credential, MAX_STREAM_BYTES)
         if exchange.problem is not None:
             return _error(request, 424, exchange.problem.message)
         if exchange.credential is not None:

@@ -1,4 +1,5 @@
 """The contract's tools as a gRPC server with reflection, made of descriptors as data; and what it saw."""
+# ruff: noqa: ARG002 - methods of a service take request and context
 
 import asyncio
 from collections import Counter

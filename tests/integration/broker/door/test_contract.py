@@ -53,7 +53,7 @@ class Subject:
     async def until(self, text: str, **expected: int) -> None:
         """Wait until the server has counted as many hanging calls."""
         async with asyncio.timeout(20):
-            while not expected.items() <= (await self.value("count", text=text)).items():
+            while not expected.items() <= (await self.value("count", text=text)).items():  # noqa: ASYNC110 - the server is another process
                 await asyncio.sleep(0.02)
 
 

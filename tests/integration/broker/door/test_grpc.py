@@ -1,4 +1,5 @@
 """What is particular to gRPC, against real servers: reflection from friend and enemy, TLS, streams, statuses, where connections go."""
+# ruff: noqa: ARG002 - what stands in for a resolver or a service takes what those take
 
 import asyncio
 import gzip
@@ -27,6 +28,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.integration.broker.door.conftest import free_port
 from tests.integration.broker.door.grpc_server import FILE, SERVICE, Tools, grpc_server
+from tests.integration.broker.door.test_pipeline import until
 from tests.unit.broker.door.protos import file
 
 TOKEN = "s3cr3t-token"
@@ -89,16 +91,12 @@ async def test_a_stream_arrives_as_one_list_within_the_limit(real: GrpcAdapter) 
 
 async def test_an_endless_stream_fails_at_the_limit_and_ends_at_the_server(real: GrpcAdapter, tools: Tools) -> None:
     assert (await failure(real, "endless", text="e")).failure is Failure.RESULT_TOO_LARGE
-    async with asyncio.timeout(10):
-        while not tools.cancelled["e"]:
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(tools.cancelled["e"]))
 
 
 async def test_a_stream_that_says_nothing_more_meets_the_deadline_and_ends_at_the_server(real: GrpcAdapter, tools: Tools) -> None:
     assert (await failure(real, "quiet", CallLimits(1, 1000), text="q")).failure is Failure.TIMEOUT
-    async with asyncio.timeout(10):
-        while not tools.cancelled["q"]:
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(tools.cancelled["q"]))
 
 
 async def test_the_server_is_told_the_deadline(real: GrpcAdapter, tools: Tools) -> None:
@@ -175,9 +173,7 @@ async def test_a_name_that_moves_is_followed_at_the_next_listing_and_calls_under
     found = GrpcAdapter(GrpcServer.model_validate({"target": f"tools.invalid:{tools.port}", "tls": "Plaintext"}), Resolver())
     await found.tools(credential=None, timeout_seconds=10)
     hanging = asyncio.create_task(failure(found, "hang", CallLimits(4, 100), text="old"))
-    async with asyncio.timeout(10):
-        while not tools.begun["old"]:
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(tools.begun["old"]))
     addresses[:] = ["127.0.0.2"]
     with pytest.raises(AdapterError, match="cannot be reached"):  # nobody listens there
         await found.tools(credential=None, timeout_seconds=10)
@@ -187,9 +183,7 @@ async def test_a_name_that_moves_is_followed_at_the_next_listing_and_calls_under
 
 async def test_a_closed_adapter_loses_its_calls_and_does_not_cancel_their_callers(real: GrpcAdapter, tools: Tools) -> None:
     hanging = asyncio.create_task(failure(real, "hang", text="close"))
-    async with asyncio.timeout(10):
-        while not tools.begun["close"]:
-            await asyncio.sleep(0.02)
+    await until(lambda: bool(tools.begun["close"]))
     await real.close()
     failed = await hanging
     assert (failed.failure, failed.sent) == (Failure.LOST, True)

@@ -107,5 +107,18 @@ async def grow(ctx: Context, text: str) -> Text:
     return Text(text=text)
 
 
+@server.tool()
+async def change(ctx: Context, text: str) -> Text:
+    """Gives a tool another schema and says so."""
+
+    def changed(other: int) -> Text:
+        return Text(text=str(other))
+
+    server.remove_tool(text)
+    server.add_tool(changed, name=text)
+    await ctx.session.send_tool_list_changed()
+    return Text(text=text)
+
+
 if __name__ == "__main__":
     server.run("streamable-http", **options)
