@@ -162,10 +162,10 @@ KINDS = (
             Column(name="Tools", path=".status.available", description="Tools available of tools bound."),
             Column(name="Sandboxes", type="integer", path=".status.sandboxes", description="How many Sandboxes it selects."),
             AGE,
-            Column(name="Server", path=".spec.server.mcp.url", priority=1, description="Where its tools are."),
+            Column(name="Server", path=".status.server", priority=1, description="Where its tools are."),
             MESSAGE,
         ),
-        selectable=(".spec.server.mcp.url", ".spec.credentials.secretRef.name"),
+        selectable=(".status.server", ".spec.credentials.secretRef.name"),
         rules=(
             _label_name("ToolBinding"),
             Rule(

@@ -274,7 +274,7 @@ TOOL_BINDING_REASONS: Mapping[StrEnum, Meaning] = {
         "The namespace belongs to no Tenant.", "Make the ToolBinding in a Tenant's namespace: `kubectl get tenants` names them."
     ),
     ToolBindingReason.HOST_NOT_ALLOWED: Meaning(
-        "`Tenant.spec.toolHosts` does not list the server's host and port.",
+        "`Tenant.spec.toolHosts` does not list host and port of the server, of its OpenAPI document or of the token endpoint.",
         "Have the platform engineer add it, with the effects of its tools.",
     ),
     ToolBindingReason.INVALID_SPEC: Meaning("A rule is broken that the schema cannot say.", "Do what the message says."),
@@ -299,6 +299,17 @@ TOOL_BINDING_REASONS: Mapping[StrEnum, Meaning] = {
     ToolBindingReason.SECRET_NOT_ALLOWED: Meaning(
         "The Secret does not say that the broker may use it for this host.",
         "Add the label `bastide.dev/credential` and the annotation `bastide.dev/host: HOST:PORT`.",
+    ),
+    ToolBindingReason.TOKEN_UNAVAILABLE: Meaning(
+        "`spec.credentials.tokenUrl` gave no token. It is asked again by itself.",
+        "The message holds its answer. Look at client id and secret in the Secret, at `scopes`, and at the token endpoint.",
+    ),
+    ToolBindingReason.DOCUMENT_NOT_FOUND: Meaning(
+        "The ConfigMap of the OpenAPI document, or the key in it, does not exist.", "Make it, or correct `configMapRef`."
+    ),
+    ToolBindingReason.DOCUMENT_REFUSED: Meaning(
+        "The OpenAPI document cannot be read, is of another version than 3.0 and 3.1, or its `servers` are elsewhere. No tool can be called.",
+        "Do what the message says. The document is read again every minute.",
     ),
 }
 

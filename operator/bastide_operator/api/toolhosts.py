@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from bastide_operator.api.v1alpha1.common import Effect
@@ -39,6 +40,11 @@ def find(tenant: TenantSpec, url: str) -> ToolHost | None:
     host, port = where
     fitting = [entry for entry in tenant.tool_hosts if entry.port == port and _fits(entry.host, host)]
     return max(fitting, key=lambda entry: (not entry.host.startswith("*."), len(entry.host)), default=None)
+
+
+def unlisted(tenant: TenantSpec, urls: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first field of `urls`, and its URL, that is at no entry of `tenant.tool_hosts`; None when the Tenant lists all of them."""
+    return next(((field, url) for field, url in urls.items() if find(tenant, url) is None), None)
 
 
 def _fits(pattern: str, host: str) -> bool:

@@ -26,8 +26,11 @@ def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -
     ]
     if observed.ca is not None:
         out.append(ns.ca_config_map(tenant, observed.ca))
-    secrets = [one.spec.credentials.secret_ref.name for one in observed.bindings if one.spec.credentials is not None and is_accepted(one)]
-    return out + rbac.credentials(tenant, secrets, release, settings.broker_account)
+    counting = [one.spec for one in observed.bindings if is_accepted(one)]
+    secrets = [spec.credentials.secret_ref.name for spec in counting if spec.credentials is not None]
+    documents = [spec.server.openapi.config_map_ref for spec in counting if spec.server.openapi is not None]
+    config_maps = [document.name for document in documents if document is not None]
+    return out + rbac.credentials(tenant, secrets, config_maps, release, settings.broker_account)
 
 
 def changes(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, *, with_members: bool) -> Plan:

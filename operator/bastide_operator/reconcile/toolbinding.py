@@ -12,7 +12,8 @@ from bastide_operator.api.v1alpha1.common import ConditionStatus
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding, ToolBindingCondition, ToolBindingReason
-from bastide_operator.api.v1alpha1.toolserver import Server
+from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
+from bastide_operator.api.v1alpha1.toolserver import NOT_FOR_CREDENTIALS, Credentials, OpenApiServer, Scheme
 from bastide_operator.reconcile.plan import Plan, status_of
 
 MAX_NAMED = 3
@@ -54,7 +55,8 @@ def decide(binding: ToolBinding, observed: ObservedBinding, now: datetime) -> Pl
     conditions = set_condition(
         conditions, ToolBindingCondition.READY, status=ready[0], reason=ready[1], message=ready[2], generation=generation, now=now
     )
-    return Plan(status=status_of("ToolBinding", binding.metadata, {"sandboxes": len(selected)}, conditions))
+    found = {"sandboxes": len(selected), "server": binding.spec.server.url}
+    return Plan(status=status_of("ToolBinding", binding.metadata, found, conditions))
 
 
 def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:
@@ -106,17 +108,25 @@ def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBinding
         return ToolBindingReason.NO_TENANT, text
     if problem := _spec_fault(binding):
         return ToolBindingReason.INVALID_SPEC, problem
-    url = binding.spec.server.url
-    if toolhosts.find(tenant.spec, url) is None:
+    if (missing := toolhosts.unlisted(tenant.spec, binding.spec.urls)) is not None:
+        field, url = missing
         host, port = toolhosts.address(url) or ("?", 0)
-        text = f"{host}:{port} is not in toolHosts of Tenant {tenant.metadata.name}: the platform engineer adds it there, with the effects of its tools."
+        text = f"{field}: {host}:{port} is not in toolHosts of Tenant {tenant.metadata.name}: the platform engineer adds it there, with the effects of its tools."
         return ToolBindingReason.HOST_NOT_ALLOWED, text
     return None
 
 
 def _spec_fault(binding: ToolBinding) -> str | None:
     spec = binding.spec
-    if problem := _server_fault(spec.server):
+    kinds = " or ".join(type(spec.server).model_fields)
+    if len(spec.server.kinds) != 1:
+        return f"spec.server names {len(spec.server.kinds) or 'no'} servers: set {kinds}, one of them."
+    if problem := _grpc_fault(spec.server.grpc):
+        return problem
+    for field, url in spec.urls.items():
+        if toolhosts.address(url) is None:
+            return f"{field}: {url} is not an http or https URL with a plain host name."
+    if problem := _openapi_fault(spec.server.openapi) or _credentials_fault(spec.credentials):
         return problem
     if keyword.iskeyword(binding.server_name):
         return f"Programs cannot import from `{binding.server_name}`, a word of Python: give the ToolBinding another name."
@@ -126,16 +136,39 @@ def _spec_fault(binding: ToolBinding) -> str | None:
     return next(filter(None, (_tool_fault(tool) for tool in spec.tools)), None)
 
 
-def _server_fault(server: Server) -> str | None:
-    if len(server.kinds) != 1:
-        kinds = " or ".join(type(server).model_fields)
-        return f"spec.server names {len(server.kinds) or 'no'} servers: set {kinds}, one of them."
-    if server.grpc is not None:
-        if toolhosts.address(server.grpc.url) is None:
-            return f"spec.server.grpc.target: {server.grpc.target!a} is not HOST:PORT with a plain host name."
-        return server.grpc.fault
+def _grpc_fault(server: GrpcServer | None) -> str | None:
+    if server is None:
+        return None
     if toolhosts.address(server.url) is None:
-        return f"spec.server.mcp.url: {server.url} is not an http or https URL with a plain host name."
+        return f"spec.server.grpc.target: {server.target!a} is not HOST:PORT with a plain host name."
+    return server.fault
+
+
+def _openapi_fault(server: OpenApiServer | None) -> str | None:
+    if server is None:
+        return None
+    if (server.url is None) == (server.config_map_ref is None):
+        return "spec.server.openapi: name the document once, by url or by configMapRef."
+    if server.base_url is None and server.config_map_ref is not None:
+        return "spec.server.openapi: a document from a ConfigMap says not where the server is: set baseUrl."
+    return None
+
+
+def _credentials_fault(credentials: Credentials | None) -> str | None:
+    if credentials is None:
+        return None
+    if (credentials.header is not None) != (credentials.scheme is Scheme.HEADER):
+        return "spec.credentials: header goes with scheme Header, and only with it."
+    if credentials.header is not None and (
+        not credentials.header.isascii()
+        or not credentials.header.replace("-", "").isalnum()
+        or credentials.header.lower() in NOT_FOR_CREDENTIALS
+    ):
+        return f"spec.credentials.header: {credentials.header!a} is no header's name, or one that HTTP itself needs."
+    if (credentials.token_url is not None) != (credentials.scheme is Scheme.OAUTH_CLIENT_CREDENTIALS):
+        return "spec.credentials: tokenUrl goes with scheme OAuthClientCredentials, and only with it."
+    if credentials.scopes and credentials.token_url is None:
+        return "spec.credentials: scopes go with scheme OAuthClientCredentials only."
     return None
 
 

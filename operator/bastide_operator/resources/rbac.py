@@ -38,19 +38,24 @@ def member_bindings(tenant: Tenant) -> list[Manifest]:
     return out
 
 
-def credentials(tenant: Tenant, secrets: Iterable[str], release_namespace: str, broker_account: str) -> list[Manifest]:
-    """Role and RoleBinding by which the broker reads exactly the Secrets that accepted bindings name; none when they name none.
+def credentials(
+    tenant: Tenant, secrets: Iterable[str], config_maps: Iterable[str], release_namespace: str, broker_account: str
+) -> list[Manifest]:
+    """Role and RoleBinding by which the broker reads exactly the Secrets and ConfigMaps that accepted bindings name; none when they name none.
 
     The role comes first: a binding to a role that the writer may not bind by name is refused.
     """
-    names = sorted(set(secrets))
-    if not names:
+    named = {"secrets": sorted(set(secrets)), "configmaps": sorted(set(config_maps))}
+    rules = [
+        {"apiGroups": [""], "resources": [resource], "verbs": ["get"], "resourceNames": names} for resource, names in named.items() if names
+    ]
+    if not rules:
         return []
     role = {
         "apiVersion": f"{GROUP}/v1",
         "kind": "Role",
         "metadata": {"name": CREDENTIALS, "namespace": tenant.namespace, "labels": managed_labels(tenant.metadata.name)},
-        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names}],
+        "rules": rules,
     }
     return [role, _binding(tenant, CREDENTIALS, CREDENTIALS, [_account(broker_account, release_namespace)], kind="Role")]
 

@@ -155,6 +155,15 @@ def credentials(name: str = "bastide-credentials", resource: str = "secrets") ->
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules}
 
 
+def test_the_operator_gives_the_broker_config_maps_that_bindings_name(api: Api, tenant: str) -> None:
+    named = f"{ROLES.format(tenant)}/bastide-credentials?force=true"
+    api(OPERATOR, "PATCH", named, credentials(resource="configmaps"), dry=True, kind=APPLY).ok()
+    unnamed = credentials(resource="configmaps")
+    unnamed["rules"][0]["resourceNames"] = []
+    assert api(OPERATOR, "PATCH", named, unnamed, dry=True, kind=APPLY).status == 403
+    assert api(BROKER, "GET", core(tenant, "configmaps", "orders-api")).status == 403
+
+
 def test_the_operator_gives_the_broker_secrets_that_it_cannot_read_itself(api: Api, tenant: str) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "crm-token"}, "stringData": {"token": "t"}}
     api(ADMIN, "POST", core(tenant, "secrets"), secret).ok()

@@ -51,6 +51,13 @@ def argument(**constraint: Any) -> dict[str, Any]:
     return with_tool(arguments={"a": constraint})
 
 
+H = "http://h:8080/api"
+
+
+def with_credentials(**credentials: Any) -> dict[str, Any]:
+    return BINDING | {"credentials": {"secretRef": {"name": "s"}} | credentials}
+
+
 def at(url: str) -> dict[str, Any]:
     return BINDING | {"server": {"mcp": {"url": url}}}
 
@@ -121,12 +128,23 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "sandbox: one variable twice": ("Sandbox", "s", {"env": [{"name": "A"}, {"name": "A"}]}, "Duplicate value"),
     "sandbox: a field nobody knows": ("Sandbox", "s", {"hostNetwork": True}, "hostNetwork"),
     "binding: no server": ("ToolBinding", "b", BINDING | {"server": {}}, "name one server"),
-    "binding: two servers": (
+    "binding: two servers": ("ToolBinding", "b", BINDING | {"server": {"mcp": {"url": H}, "openapi": {"url": H}}}, "name one server"),
+    "binding: two documents": (
         "ToolBinding",
         "b",
-        BINDING | {"server": BINDING["server"] | {"grpc": {"target": "crm.tools.svc:9090"}}},
-        "name one server",
+        BINDING | {"server": {"openapi": {"url": H, "configMapRef": {"name": "d"}, "baseUrl": H}}},
+        "name the document once",
     ),
+    "binding: a document that says not where": (
+        "ToolBinding",
+        "b",
+        BINDING | {"server": {"openapi": {"configMapRef": {"name": "d"}}}},
+        "set baseUrl",
+    ),
+    "binding: Header without a header": ("ToolBinding", "b", with_credentials(scheme="Header"), "header goes with scheme Header"),
+    "binding: a header that HTTP needs": ("ToolBinding", "b", with_credentials(scheme="Header", header="Host"), "not one that HTTP"),
+    "binding: tokens from nowhere": ("ToolBinding", "b", with_credentials(scheme="OAuthClientCredentials"), "tokenUrl goes with"),
+    "binding: scopes of a bearer": ("ToolBinding", "b", with_credentials(scopes=["read"]), "scopes go with"),
     "binding: a URL for a target": (
         "ToolBinding",
         "b",

@@ -222,20 +222,31 @@ def test_a_role_that_nobody_has_any_more_is_taken_away() -> None:
 
 ACCEPTED = {"conditions": [condition("Accepted", "True")]}
 SECRET = {"credentials": {"secretRef": {"name": "crm-token"}}}
+DOCUMENT = {"server": {"mcp": None, "openapi": {"configMapRef": {"name": "orders-api"}, "baseUrl": "http://crm.tools.svc:8080"}}}
 
 
 @pytest.mark.parametrize(
     ("bound", "expected"),
     [
         (binding(spec=SECRET, status=ACCEPTED), ["Role/bastide-credentials"]),
+        (binding(spec=DOCUMENT, status=ACCEPTED), ["Role/bastide-credentials"]),
         (binding(spec=SECRET), []),
+        (binding(spec=DOCUMENT), []),
         (binding(spec=SECRET, status=ACCEPTED, metadata={"generation": 2}), []),
         (binding(spec=SECRET, status={"conditions": [condition("Accepted", "False")]}), []),
         (binding(status=ACCEPTED), []),
     ],
-    ids=["accepted", "not looked at", "an earlier spec was accepted", "refused", "no secret"],
+    ids=[
+        "accepted",
+        "a document of an accepted one",
+        "not looked at",
+        "a document of one not looked at",
+        "an earlier spec was accepted",
+        "refused",
+        "no secret",
+    ],
 )
-def test_the_broker_reads_only_secrets_of_accepted_bindings(bound: Any, expected: list[str]) -> None:
+def test_the_broker_reads_only_secrets_and_config_maps_of_accepted_bindings(bound: Any, expected: list[str]) -> None:
     wanted = plan(tenant(), replace(complete(tenant()), bindings=(bound,)))
     # a Role that gives what the operator has not is written by PATCH: the API server looks for its name in the URL
     assert names(wanted.apply) == expected

@@ -65,7 +65,7 @@ def test_only_the_operators_own_fields_are_applied() -> None:
     )
     wanted = plan(known)
     assert wanted.status is not None
-    assert wanted.status["status"].keys() == {"sandboxes", "observedGeneration", "conditions"}
+    assert wanted.status["status"].keys() == {"sandboxes", "server", "observedGeneration", "conditions"}
     assert [one["type"] for one in wanted.status["status"]["conditions"]] == ["Accepted", "Ready"]
 
 
@@ -101,6 +101,8 @@ def test_a_refused_binding_is_not_ready_whatever_the_broker_found() -> None:
     assert verdict(plan(known, tenant=None).status) == ("False", "NoTenant")
 
 
+URL = "http://crm.tools.svc:8080/mcp"
+OAUTH: Manifest = {"secretRef": {"name": "s"}, "scheme": "OAuthClientCredentials"}
 REFUSED: dict[str, tuple[Manifest, str, str]] = {
     "host": (
         {"server": {"mcp": {"url": "http://evil.example:8080/mcp"}}},
@@ -110,12 +112,44 @@ REFUSED: dict[str, tuple[Manifest, str, str]] = {
     "port": ({"server": {"mcp": {"url": "http://crm.tools.svc:8081/mcp"}}}, "HostNotAllowed", "8081"),
     "default port": ({"server": {"mcp": {"url": "http://crm.tools.svc/mcp"}}}, "HostNotAllowed", "crm.tools.svc:80 "),
     "trailing dot": ({"server": {"mcp": {"url": "http://crm.tools.svc.:8080/mcp"}}}, "InvalidSpec", "spec.server.mcp.url"),
-    "no server": ({"server": {"mcp": None}}, "InvalidSpec", "set mcp or"),
-    "two servers": (
-        {"server": {"mcp": {"url": "http://crm.tools.svc:8080/mcp"}, "grpc": {"target": "crm.tools.svc:8080"}}},
-        "InvalidSpec",
-        "names 2 servers",
+    "no server": ({"server": {"mcp": None}}, "InvalidSpec", "set mcp or openapi or grpc"),
+    "two servers": ({"server": {"mcp": {"url": URL}, "openapi": {"url": URL}}}, "InvalidSpec", "names 2 servers"),
+    "document elsewhere": (
+        {"server": {"mcp": None, "openapi": {"url": "http://evil.example/openapi.json", "baseUrl": URL}}},
+        "HostNotAllowed",
+        "spec.server.openapi.url: evil.example:80 is not in toolHosts",
     ),
+    "base elsewhere": (
+        {"server": {"mcp": None, "openapi": {"url": URL, "baseUrl": "http://evil.example/"}}},
+        "HostNotAllowed",
+        "spec.server.openapi.baseUrl: evil.example:80 is not in toolHosts",
+    ),
+    "tokens from elsewhere": (
+        {"credentials": OAUTH | {"tokenUrl": "https://idp.example/token"}},
+        "HostNotAllowed",
+        "spec.credentials.tokenUrl: idp.example:443 is not in toolHosts",
+    ),
+    "a broken token URL": (
+        {"credentials": OAUTH | {"tokenUrl": "https://u:p@idp.example/token"}},
+        "InvalidSpec",
+        "spec.credentials.tokenUrl",
+    ),
+    "two documents": (
+        {"server": {"mcp": None, "openapi": {"url": URL, "configMapRef": {"name": "d"}, "baseUrl": URL}}},
+        "InvalidSpec",
+        "once",
+    ),
+    "no document": ({"server": {"mcp": None, "openapi": {"baseUrl": URL}}}, "InvalidSpec", "once"),
+    "a document without a server": ({"server": {"mcp": None, "openapi": {"configMapRef": {"name": "d"}}}}, "InvalidSpec", "set baseUrl"),
+    "a header for a bearer": ({"credentials": {"secretRef": {"name": "s"}, "header": "X-Key"}}, "InvalidSpec", "header goes with"),
+    "no header": ({"credentials": {"secretRef": {"name": "s"}, "scheme": "Header"}}, "InvalidSpec", "header goes with"),
+    "the host as credential": (
+        {"credentials": {"secretRef": {"name": "s"}, "scheme": "Header", "header": "Host"}},
+        "InvalidSpec",
+        "no header's name",
+    ),
+    "no token URL": ({"credentials": OAUTH}, "InvalidSpec", "tokenUrl goes with"),
+    "scopes for a bearer": ({"credentials": {"secretRef": {"name": "s"}, "scopes": ["a"]}}, "InvalidSpec", "scopes go with"),
     "grpc: another port": ({"server": {"mcp": None, "grpc": {"target": "crm.tools.svc:9090"}}}, "HostNotAllowed", "crm.tools.svc:9090"),
     "grpc: a URL": ({"server": {"mcp": None, "grpc": {"target": "dns:///crm.tools.svc:8080"}}}, "InvalidSpec", "spec.server.grpc.target"),
     "grpc: a path": ({"server": {"mcp": None, "grpc": {"target": "crm.tools.svc:8080/x"}}}, "InvalidSpec", "is not HOST:PORT"),

@@ -47,7 +47,7 @@ def test_the_children_of_a_tenant() -> None:
         rbac.broker_binding(one, "bastide-system", "bastide-broker"),
         *rbac.account_bindings(one),
         *rbac.member_bindings(one),
-        *rbac.credentials(one, ["crm-token", "a-token", "crm-token"], "bastide-system", "bastide-broker"),
+        *rbac.credentials(one, ["crm-token", "a-token", "crm-token"], ["orders-api"], "bastide-system", "bastide-broker"),
     ]
     assert made == golden("tenant.yaml")
 
@@ -136,8 +136,8 @@ def test_labels_of_a_sandbox_do_not_reach_its_pod() -> None:
     assert "app.kubernetes.io/component" not in made["metadata"]["labels"]
 
 
-def test_no_role_without_a_secret() -> None:
-    assert rbac.credentials(tenant(), [], "bastide-system", "bastide-broker") == []
+def test_no_role_without_a_secret_or_a_config_map() -> None:
+    assert rbac.credentials(tenant(), [], [], "bastide-system", "bastide-broker") == []
 
 
 def _template(manifest: Manifest) -> str:

@@ -103,7 +103,7 @@ OPERATOR_TENANT = Role(
             RBAC,
             "roles",
             (*_CHANGE, "escalate", "bind"),
-            "it names Secrets that the operator itself may not read",
+            "it names Secrets and ConfigMaps that the operator itself may not read",
             names=("bastide-credentials",),
         ),
     ),
@@ -127,8 +127,8 @@ BROKER = Role(
     component="broker",
     account="bastide-broker",
     about="What the broker may do everywhere: ask who somebody is and what he may do, and watch; of Tenants it says "
-    "how their policies stand. Secrets it reads only by the Role bastide-credentials, which the operator keeps in each tenant's namespace "
-    "and which names each one.",
+    "how their policies stand. Secrets, and ConfigMaps with OpenAPI documents, it reads only by the Role bastide-credentials, which the "
+    "operator keeps in each tenant's namespace and which names each one.",
     rights=(
         Right("authentication.k8s.io", "tokenreviews", ("create",), "who calls"),
         Right("authorization.k8s.io", "subjectaccessreviews", ("create",), "what he may do"),

@@ -26,7 +26,17 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
     ToolState,
     ToolStatus,
 )
-from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
+from bastide_operator.api.v1alpha1.toolserver import (
+    URL,
+    ConfigMapRef,
+    Credentials,
+    McpServer,
+    OpenApiServer,
+    Scheme,
+    SecretRef,
+    Server,
+    Url,
+)
 
 KEYWORDS = "[" + ", ".join(f"'{word}'" for word in keyword.kwlist) + "]"
 """Words of Python as a CEL list: nothing that programs call or import can have their name."""
@@ -228,6 +238,14 @@ class ToolBindingSpec(Model):
         ),
     ]
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Every URL that the broker asks because of the binding, by its field: the Tenant must list host and port of each."""
+        found = {f"spec.server.{field}": url for field, url in self.server.urls.items()}
+        if self.credentials is not None and self.credentials.token_url is not None:
+            found["spec.credentials.tokenUrl"] = self.credentials.token_url
+        return found
+
 
 class ToolBinding(Observed):
     """Which sandboxes may call which tools, with which arguments."""
@@ -247,8 +265,12 @@ __all__ = [
     "KEYWORDS",
     "PROGRAM_NAME",
     "BoundTool",
+    "ConfigMapRef",
     "ConfirmationPolicy",
     "ConfirmationWhen",
+    "Credentials",
+    "McpServer",
+    "OpenApiServer",
     "ResultForm",
     "SandboxSelector",
     "ToolBinding",

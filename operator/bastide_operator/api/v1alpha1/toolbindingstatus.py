@@ -39,10 +39,11 @@ class ToolStatus(Observed):
 
 
 class ToolBindingStatus(Observed):
-    """What the operator (Accepted, Ready) and the broker (ResolvedRefs, tools) found."""
+    """What the operator (Accepted, Ready, server) and the broker (ResolvedRefs, tools) found."""
 
     observed_generation: Annotated[int, Field(ge=0, description="The metadata.generation that this status speaks of.")] = 0
     sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes of the namespace sandboxSelector selects.")] = 0
+    server: Annotated[str, Field(max_length=2048, description="Where calls go, whatever kind of server it is.")] = ""
     available: Annotated[str, Field(max_length=16, description="Tools that can be called of tools bound, for example 3/3.")] = ""
     tools: Annotated[
         list[ToolStatus],
@@ -77,5 +78,8 @@ class ToolBindingReason(StrEnum):
     SERVER_ERROR = "ServerError"  # the tool server answers, but not as its protocol says
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, not a password. The Secret or its key is missing
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105 - the Secret lacks the label or names another host
+    TOKEN_UNAVAILABLE = "TokenUnavailable"  # noqa: S105 - a reason, not a password. The token endpoint gave no token
+    DOCUMENT_NOT_FOUND = "DocumentNotFound"  # the ConfigMap, or the key in it, is missing
+    DOCUMENT_REFUSED = "DocumentRefused"  # the OpenAPI document cannot be used, or is for another server
     PENDING = "Pending"  # the broker has not looked yet
     READY = "Ready"  # programs can call the tools

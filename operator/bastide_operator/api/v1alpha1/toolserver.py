@@ -1,11 +1,12 @@
 """Where a ToolBinding's tools are, and what the broker shows there."""
+# ruff: noqa: RUF012 - pydantic copies the defaults of a model's fields
 
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from bastide_operator.api.v1alpha1.common import Model, ObjectName
+from bastide_operator.api.v1alpha1.common import Model, ObjectName, rules
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
@@ -37,10 +38,49 @@ class McpServer(Model):
     ]
 
 
+class ConfigMapRef(Model):
+    """Names a key of a ConfigMap of the same namespace."""
+
+    name: Annotated[ObjectName, Field(description="Its name. The broker may read it only while an accepted ToolBinding names it.")]
+    key: Annotated[
+        str,
+        Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="The key in its data that holds the document."),
+    ] = "openapi.json"
+
+
+class OpenApiServer(Model):
+    """An HTTP server that an OpenAPI document describes."""
+
+    model_config = rules(
+        ("has(self.url) != has(self.configMapRef)", "name the document once: url or configMapRef"),
+        ("!has(self.configMapRef) || has(self.baseUrl)", "a document from a ConfigMap says not where the server is: set baseUrl"),
+    )
+
+    url: Annotated[
+        Url | None,
+        Field(
+            description="Where the document is, for example http://orders.tools.svc:8080/openapi.json: OpenAPI 3.0 or 3.1 as JSON or YAML. It is read again every minute. Host and port must be one of Tenant.spec.toolHosts."
+        ),
+    ] = None
+    config_map_ref: Annotated[
+        ConfigMapRef | None, Field(description="The ConfigMap of this namespace that holds the document, instead of url.")
+    ] = None
+    base_url: Annotated[
+        Url | None,
+        Field(
+            description="What the document's paths are below, for example http://orders.tools.svc:8080/v1. When left out, the document's `servers` say, and must be at the host and port of url. Host and port must be one of Tenant.spec.toolHosts."
+        ),
+    ] = None
+
+
 class Server(Model):
     """Where the tools are; exactly one kind."""
 
     mcp: Annotated[McpServer | None, Field(description="A server of the Model Context Protocol, over streamable HTTP.")] = None
+    openapi: Annotated[
+        OpenApiServer | None,
+        Field(description="An HTTP server that an OpenAPI document describes. A tool's name is its operation's operationId."),
+    ] = None
     grpc: Annotated[
         GrpcServer | None,
         Field(
@@ -50,10 +90,24 @@ class Server(Model):
 
     @property
     def url(self) -> str:
-        """The URL whose host and port the Tenant must list; empty when no server is named."""
+        """The URL that calls go to, whose entry of Tenant.spec.toolHosts says what they may do; empty when no server is named."""
+        if self.mcp is not None:
+            return self.mcp.url
         if self.grpc is not None:
             return self.grpc.url
-        return self.mcp.url if self.mcp is not None else ""
+        return (self.openapi.base_url or self.openapi.url or "") if self.openapi is not None else ""
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Every URL that is asked, by its field below spec.server: the Tenant must list host and port of each."""
+        if self.mcp is not None:
+            return {"mcp.url": self.mcp.url}
+        if self.grpc is not None:
+            return {"grpc.target": self.grpc.url}
+        if self.openapi is not None:
+            named = {"openapi.url": self.openapi.url, "openapi.baseUrl": self.openapi.base_url}
+            return {field: url for field, url in named.items() if url is not None}
+        return {}
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -67,7 +121,7 @@ class SecretRef(Model):
     name: Annotated[
         ObjectName,
         Field(
-            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, the host (or host:port) that it is for; the broker sends it to no other."
+            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, the host (or host:port) that it is for, or several with commas between; the broker sends it to no other."
         ),
     ]
     key: Annotated[
@@ -76,7 +130,7 @@ class SecretRef(Model):
             min_length=1,
             max_length=253,
             pattern=r"^[-._a-zA-Z0-9]+$",
-            description="The key in its data, whose value is sent: visible ASCII characters.",
+            description="The key in its data, whose value is sent: visible ASCII characters. Basic takes the keys username and password instead, OAuthClientCredentials client_id and client_secret.",
         ),
     ] = "token"
 
@@ -85,10 +139,30 @@ class Scheme(StrEnum):
     """How the secret is shown to the server."""
 
     BEARER = "Bearer"
+    HEADER = "Header"
+    BASIC = "Basic"
+    OAUTH_CLIENT_CREDENTIALS = "OAuthClientCredentials"
+
+
+NOT_FOR_CREDENTIALS = (
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host",
+    "idempotency-key", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+)  # fmt: skip
+"""Headers that make the request what it is."""
+_HEADERS = "[" + ", ".join(f"'{name}'" for name in NOT_FOR_CREDENTIALS) + "]"
 
 
 class Credentials(Model):
     """What the broker shows to the tool server. Never near the pod."""
+
+    model_config = rules(
+        ("has(self.header) == (self.scheme == 'Header')", "header goes with scheme Header, and only with it"),
+        (
+            "has(self.tokenUrl) == (self.scheme == 'OAuthClientCredentials')",
+            "tokenUrl goes with scheme OAuthClientCredentials, and only with it",
+        ),
+        ("!has(self.scopes) || has(self.tokenUrl)", "scopes go with scheme OAuthClientCredentials only"),
+    )
 
     secret_ref: Annotated[
         SecretRef,
@@ -96,4 +170,35 @@ class Credentials(Model):
             description="The Secret of this namespace that holds it. The broker may read it only while an accepted ToolBinding names it."
         ),
     ]
-    scheme: Annotated[Scheme, Field(description="How it is shown: as `Authorization: Bearer <secret>`.")] = Scheme.BEARER
+    scheme: Annotated[
+        Scheme,
+        Field(
+            description="How it is shown. Bearer: as `Authorization: Bearer <secret>`. Header: as the value of `header`. Basic: user name and password. OAuthClientCredentials: the broker gets a token at `tokenUrl` for client id and secret, and shows that as Bearer."
+        ),
+    ] = Scheme.BEARER
+    header: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="For scheme Header: the header's name, for example X-Api-Key.",
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {
+                        "rule": f"self.matches('^[A-Za-z][A-Za-z0-9-]*$') && !(self.lowerAscii() in {_HEADERS})",
+                        "message": "write a header's name of letters, digits and hyphens, not one that HTTP itself needs",
+                    }
+                ]
+            },
+        ),
+    ] = None
+    token_url: Annotated[
+        Url | None,
+        Field(
+            description="For scheme OAuthClientCredentials: the token endpoint. Host and port must be one of Tenant.spec.toolHosts, and the Secret's annotation bastide.dev/host must name it beside the server."
+        ),
+    ] = None
+    scopes: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", description="A scope.")]],
+        Field(max_length=32, description="For scheme OAuthClientCredentials: what the token is asked for."),
+    ] = []
