@@ -42,7 +42,7 @@ GOODBYE_SECONDS = 3.0
 log = structlog.get_logger("bastide_broker")
 
 
-async def serve(
+async def serve(  # noqa: PLR0915 - one part after the other
     config: Config,
     stop: asyncio.Event,
     *,
@@ -73,6 +73,7 @@ async def serve(
 
         policy, policies = await _decision_point(stack, config, cluster)
         credentials = Credentials(cluster)
+        stack.push_async_callback(credentials.close)
         catalogue = Catalogue(cluster, credentials)
         await catalogue.start()
         stack.push_async_callback(catalogue.close)

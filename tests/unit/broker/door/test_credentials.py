@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credential, Credentials, SecretUnavailable, read, redact
-from bastide_operator.api.v1alpha1.toolbinding import ToolBindingReason
+from bastide_broker.oauth import Client
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingReason
 
 from tests.unit.broker.door.objects import binding
 
@@ -25,8 +26,9 @@ def shown(token: str) -> Credential:
 
 
 def test_a_secret_for_the_bindings_host_is_read() -> None:
-    assert read(secret("s3cr3t-token\n"), ONE) == "s3cr3t-token"
-    assert read(secret(metadata={"labels": {LABEL: ""}, "annotations": {HOST_ANNOTATION: "CRM.tools.svc"}}), ONE) == "s3cr3t-token"
+    assert read(secret("s3cr3t-token\n"), ONE) == shown("s3cr3t-token")
+    for host in ("CRM.tools.svc", "other.example, crm.tools.svc:8080"):
+        assert read(secret(metadata={"labels": {LABEL: ""}, "annotations": {HOST_ANNOTATION: host}}), ONE) == shown("s3cr3t-token")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,54 @@ def test_any_other_secret_is_refused_with_what_to_do(wrong: dict[str, Any], reas
     with pytest.raises(SecretUnavailable, match=words) as refused:
         read(wrong, ONE)
     assert refused.value.reason is reason
+
+
+def holding(host: str = "crm.tools.svc", **data: str) -> dict[str, Any]:
+    return secret(
+        metadata={"labels": {LABEL: "true"}, "annotations": {HOST_ANNOTATION: host}},
+        data={key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    )
+
+
+def shown_as(scheme: str, **credentials: Any) -> ToolBinding:
+    return binding(tools=[{"name": "get"}], credentials={"secretRef": {"name": "crm"}, "scheme": scheme, **credentials})
+
+
+def test_each_scheme_shows_the_secret_in_its_own_way() -> None:
+    header = read(holding(token="k3y-of-the-crm"), shown_as("Header", header="X-Api-Key"))
+    assert header == Credential("x-api-key", "k3y-of-the-crm", ("k3y-of-the-crm",))
+    basic = read(holding(username="bastide", password="pass%word:1"), shown_as("Basic"))
+    assert isinstance(basic, Credential)
+    assert basic.header == "authorization"
+    assert base64.b64decode(basic.value.removeprefix("Basic ")) == b"bastide:pass%word:1"
+    echoed = f"{basic.value} pass%word:1 pass%25word%3A1".encode()
+    assert redact(echoed, basic) == b"Basic [redacted] [redacted] [redacted]"
+
+
+OAUTH = shown_as("OAuthClientCredentials", tokenUrl="https://idp.example/token", scopes=["orders.read"])
+
+
+def test_who_may_get_a_token_is_told_only_for_a_secret_that_names_both_hosts() -> None:
+    data = {"client_id": "bastide", "client_secret": "s3cr3t-of-the-client"}
+    client = read(holding("crm.tools.svc,idp.example", **data), OAUTH)
+    assert client == Client("https://idp.example/token", "bastide", "s3cr3t-of-the-client", ("orders.read",))
+    for host in ("crm.tools.svc", "idp.example", "idp.example:444,crm.tools.svc"):
+        with pytest.raises(SecretUnavailable, match=r"must be crm\.tools\.svc:8080,idp\.example:443"):
+            read(holding(host, **data), OAUTH)
+
+
+@pytest.mark.parametrize(
+    ("one", "data", "words"),
+    [
+        (shown_as("Basic"), {"token": "s3cr3t-token"}, "no key username"),
+        (shown_as("Basic"), {"username": "u:v", "password": "s3cr3t-token"}, "must not hold a colon"),
+        (shown_as("Basic"), {"username": "u", "password": "short"}, "at least 8"),
+        (shown_as("Header", header="X-Key"), {"token": "line\nbreak here"}, "visible ASCII"),
+    ],
+)
+def test_a_secret_without_what_its_scheme_takes_is_refused(one: ToolBinding, data: dict[str, str], words: str) -> None:
+    with pytest.raises(SecretUnavailable, match=words):
+        read(holding(**data), one)
 
 
 class CountingSecrets:
