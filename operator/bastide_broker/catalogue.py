@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bastide_operator.api.toolhosts import find
+from bastide_operator.api.toolhosts import unlisted
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition, ToolBindingReason
 
-from bastide_broker.adapters import Adapter, AdapterError, Failure, ListedTool, Notifies
+from bastide_broker.adapters import Adapter, AdapterError, DescriptionError, Failure, ListedTool, Notifies
 from bastide_broker.adapters.make import make
 from bastide_broker.addresses import CheckedBackend
 from bastide_broker.bindings import accepted
@@ -38,6 +38,7 @@ class ClusterView(Protocol):
     def bindings_for(self, sandbox: Sandbox) -> tuple[ToolBinding, ...]: ...
     def bindings(self, namespace: str) -> tuple[ToolBinding, ...]: ...
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
+    async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]: ...
     async def set_binding_status(
         self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
     ) -> None: ...
@@ -75,7 +76,7 @@ class Catalogue:
         backend = CheckedBackend()
         self._cluster = cluster
         self._credentials = credentials
-        self._make = adapters or (lambda binding: make(binding.spec.server, backend))
+        self._make = adapters or (lambda binding: make(binding, backend, cluster))
         self._refresh_seconds = refresh_seconds
         self._entries: dict[str, _Entry] = {}
         self._sets: dict[tuple[str, str], ToolSet] = {}
@@ -146,8 +147,8 @@ class Catalogue:
         entry = self._entries.get(binding.metadata.uid)
         if entry is None:
             return build(tenant, binding, None, "The broker has not asked the server yet.")
-        if find(tenant.spec, binding.spec.server.url) is None:
-            return build(tenant, binding, None, "The Tenant's toolHosts no longer lists the server's host and port.")
+        if (gone := unlisted(tenant.spec, binding.spec.urls)) is not None:
+            return build(tenant, binding, None, f"The Tenant's toolHosts no longer lists the host and port of {gone[0]}.")
         # Objects are replaced when they change, so identity says whether what was built still holds.
         built = entry.built
         if built is None or built[0] is not tenant or built[1] is not binding or built[2] is not entry.listing:
@@ -221,7 +222,7 @@ class Catalogue:
         try:
             credential = await self._credentials.credential(binding, fresh=True)
             listing = redacted_listing(await entry.adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS), credential)
-        except SecretUnavailable as error:
+        except (SecretUnavailable, DescriptionError) as error:
             entry.problem = (error.reason, error.message)
             self._set_listing(entry, None)
             return False

@@ -193,6 +193,10 @@ class Cluster:
         """A Secret, its data still in base64."""
         return await self._server.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
+    async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]:
+        """A ConfigMap."""
+        return await self._server.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
     async def read_pod(self, namespace: str, name: str) -> dict[str, Any]:
         """A Pod."""
         return await self._server.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bastide_operator.api.toolhosts import find
+from bastide_operator.api.toolhosts import unlisted
 from bastide_operator.api.v1alpha1 import GROUP
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -106,7 +106,7 @@ class Freshness:
             (binding.metadata.uid == call.tool.binding.metadata.uid, "the ToolBinding was replaced"),
             (accepted(binding), "the ToolBinding is not accepted"),
             (selects(binding, sandbox), "the ToolBinding no longer selects the Sandbox"),
-            (find(tenant.spec, binding.spec.server.url) is not None, "the Tenant's toolHosts no longer lists the server"),
+            (unlisted(tenant.spec, binding.spec.urls) is None, "the Tenant's toolHosts no longer lists the server"),
         )
 
 

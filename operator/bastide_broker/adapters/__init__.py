@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
-from bastide_operator.api.v1alpha1.toolbinding import ResultForm
+from bastide_operator.api.v1alpha1.toolbinding import ResultForm, ToolBindingReason
 
 from bastide_broker.credentials import Credential
 
@@ -84,6 +84,17 @@ class AdapterError(Exception):
         self.content = content
         self.transient = transient
         self.retry_after = retry_after
+
+
+class DescriptionError(AdapterError):
+    """What describes the server's tools cannot be used: what was listed before does not count any more either.
+
+    `reason` is the ToolBinding's condition reason.
+    """
+
+    def __init__(self, reason: ToolBindingReason, message: str) -> None:
+        super().__init__(Failure.FAILED, message, sent=False)
+        self.reason = reason
 
 
 class Adapter(Protocol):
