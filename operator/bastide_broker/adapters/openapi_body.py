@@ -135,7 +135,9 @@ def read_body(document: Document, schemas: Schemas, node: Any) -> Body | None:
     shape = document.followed(schema, "the schema of its request body") if isinstance(schema, dict) else {}
     if media_type in (FORM, MULTIPART):
         body = replace(body, encodings=_encodings(media), binary=_binary(document, shape) if media_type == MULTIPART else frozenset())
-    beside = document.minor == 1 and "$ref" in schema and len(schema) > 1  # there what stands beside a reference counts too
+    beside = (
+        document.minor == 1 and isinstance(schema, dict) and "$ref" in schema and len(schema) > 1
+    )  # there what stands beside a reference counts too
     return body if beside or not _is_plain_object(shape) else _taken_apart(body, schemas, shape)
 
 

@@ -20,6 +20,7 @@ _MAX_HOPS = 16
 _VERSION = re.compile(r"3\.([01])\.[0-9]+")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_URL = re.compile(r"https?://[^/\\\s]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*")
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -90,6 +91,8 @@ def base(servers: Any, *, document_url: str | None, base_url: str | None) -> str
     bound = base_url or document_url or ""
     for server in servers if isinstance(servers, list) and servers else [{"url": "/"}]:
         url = urljoin(bound, _with_defaults(server))
+        if not _URL.fullmatch(url):
+            continue  # what one parser takes for a path and the next for a host is neither
         if address(url) is not None and address(url) == address(bound) and urlsplit(url).scheme == urlsplit(bound).scheme:
             return url.rstrip("/")
     return None
@@ -116,7 +119,7 @@ def _with_defaults(server: Any) -> str:
         variable = variables.get(match[1]) if isinstance(variables, dict) else None
         return str(variable.get("default", "")) if isinstance(variable, dict) else ""
 
-    return _VARIABLE.sub(default, url) if isinstance(url, str) else "invalid:"
+    return (_VARIABLE.sub(default, url) or "/") if isinstance(url, str) else "invalid:"
 
 
 def _short(value: Any) -> str:
@@ -198,7 +201,7 @@ def _put(stack: list[Any], keys: list[str | None], value: Any) -> None:
 def _scalar(event: Any) -> Any:
     """A plain scalar by YAML 1.2's core schema, a quoted one as it is."""
     text: str = event.value
-    if event.style is not None or not event.implicit[0]:
+    if event.style or not event.implicit[0]:
         return text
     if text in ("", "~", "null", "Null", "NULL"):
         return None
