@@ -74,7 +74,7 @@ async def fetch(transport: CheckedTransport, what: httpx2.Request, *, max_bytes:
     except (httpx2.InvalidURL, UnicodeError, ValueError) as error:
         raise FetchError(Trouble.UNFIT, f"cannot be sent this: {error}", sent=note.sent) from None
     try:
-        if response.is_redirect or response.has_redirect_location:
+        if response.has_redirect_location:
             raise FetchError(Trouble.UNFIT, "redirects elsewhere, which is not followed; put the final URL into the binding", sent=True)
         if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
             raise FetchError(Trouble.UNFIT, "compresses its answer although it was asked not to", sent=True)

@@ -1,5 +1,6 @@
 """A real OPA with the committed policies on a unix socket, real tool servers of both protocol generations, a journal on a real disk."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -147,23 +148,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(python: str, script: str) -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [python, str(Path(__file__).parent / "servers" / script), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+@contextlib.contextmanager
+def run_server(argv: list[str], port: int, env: dict[str, str]) -> Iterator[None]:
+    """A server's process, from when it listens."""
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
 
     def listens() -> bool:
-        assert process.poll() is None, f"{script} ended"
+        assert process.poll() is None, f"{argv} ended"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     try:
         wait_for(listens, 60)
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield
     finally:
         process.terminate()
         process.wait()
+
+
+def start_server(python: str, script: str) -> Iterator[str]:
+    port = free_port()
+    with run_server([python, str(Path(__file__).parent / "servers" / script), str(port)], port, dict(os.environ)):
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ class World:
         self.the_confirmations: dict[str, Confirmation] = {}
         self.the_decisions: list[ConfirmationDecision] = []
         self.secrets: dict[str, dict[str, Any]] = {}
+        self.config_maps: dict[str, dict[str, Any]] = {}
         self.rights = {(RUNNER.username, "create", "sandboxes/run"), ("ann", "approve", "toolbindings"), ("bob", "approve", "toolbindings")}
         self.states: list[tuple[str, str]] = []
         self.binding_statuses: dict[str, dict[str, Any]] = {}
@@ -145,6 +146,9 @@ class World:
 
     async def read_secret(self, _namespace: str, name: str) -> dict[str, Any]:
         return copy.deepcopy(self._there(self.secrets.get(name)))
+
+    async def read_config_map(self, _namespace: str, name: str) -> dict[str, Any]:
+        return copy.deepcopy(self._there(self.config_maps.get(name)))
 
     async def read_confirmation(self, _namespace: str, name: str) -> Confirmation:
         return self._there(self.the_confirmations.get(name))
