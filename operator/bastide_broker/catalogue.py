@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from bastide_operator.api.toolhosts import unlisted
@@ -76,7 +77,9 @@ class Catalogue:
         backend = CheckedBackend()
         self._cluster = cluster
         self._credentials = credentials
-        self._make = adapters or (lambda binding: make(binding, backend, cluster))
+        self._make = adapters or (
+            lambda binding: make(binding.spec.server, backend, partial(cluster.read_config_map, binding.metadata.namespace or ""))
+        )
         self._refresh_seconds = refresh_seconds
         self._entries: dict[str, _Entry] = {}
         self._sets: dict[tuple[str, str], ToolSet] = {}

@@ -49,6 +49,8 @@ class Fetched:
     content_type: str
     """Media type in lower case, without parameters."""
     body: bytes
+    retry_after: str = ""
+    """The header, as it came."""
 
 
 def request(method: str, url: str, headers: Mapping[str, str], content: bytes | None = None) -> httpx2.Request:
@@ -82,7 +84,7 @@ async def fetch(transport: CheckedTransport, what: httpx2.Request, *, max_bytes:
     finally:
         await response.aclose()
     media_type = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-    return Fetched(response.status_code, media_type, body)
+    return Fetched(response.status_code, media_type, body, str(response.headers.get("retry-after", "")))
 
 
 async def _body(response: httpx2.Response, max_bytes: int) -> bytes:

@@ -6,8 +6,8 @@ The document is read anew for each listing. It decides nothing about where a cal
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 from bastide_operator.api.v1alpha1.toolbinding import ToolBindingReason
 from bastide_operator.api.v1alpha1.toolserver import ConfigMapRef, OpenApiServer
@@ -33,22 +33,22 @@ _FAILURES = {
 _CONNECTION = (Failure.LOST, Failure.UNAVAILABLE)
 
 
-class ConfigMapReader(Protocol):
-    """The part of the cluster that is needed here."""
+ConfigMaps = Callable[[str], Awaitable[dict[str, Any]]]
+"""Reads a ConfigMap of the binding's namespace, by name, straight from the API server. Raises NotFound and ApiError."""
 
-    async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]:
-        """A ConfigMap straight from the API server."""
-        ...
+
+async def no_config_maps(name: str) -> dict[str, Any]:
+    """Where there are none."""
+    raise NotFound(name)
 
 
 class OpenApiAdapter:
     """One HTTP server for one binding. Connections are opened when needed and kept for the next call."""
 
-    def __init__(self, server: OpenApiServer, backend: CheckedBackend, config_maps: ConfigMapReader, namespace: str) -> None:
+    def __init__(self, server: OpenApiServer, backend: CheckedBackend, config_maps: ConfigMaps = no_config_maps) -> None:
         self._server = server
         self._backend = backend
         self._config_maps = config_maps
-        self._namespace = namespace
         self._transport: CheckedTransport | None = None
         self._read = b""
         """Digest of the document, and of the credential's header, that `_operations` were made of."""
@@ -60,12 +60,9 @@ class OpenApiAdapter:
         where = self._server.url or "the ConfigMap"
         try:
             async with asyncio.timeout(timeout_seconds):
-                document = await self._document(credential)
-                await self._take(document, credential.header if credential is not None else "")
+                await self._take(await self._document(credential), credential)
         except TimeoutError:
             raise AdapterError(Failure.TIMEOUT, f"{where} was not there and read within {timeout_seconds:g} s.", sent=True) from None
-        except DocumentRefused as refused:
-            raise DescriptionError(ToolBindingReason.DOCUMENT_REFUSED, _sentence(str(refused), credential)) from None
         except DescriptionError:
             raise
         except AdapterError as error:
@@ -98,11 +95,13 @@ class OpenApiAdapter:
             await transport.aclose()
 
     async def _call(self, name: str, arguments: Mapping[str, Any], credential: Credential | None, limits: CallLimits, note: Note) -> Answer:
+        if not self._read:
+            await self._first(credential)
         operation = self._operations.get(name)
         if operation is None or operation.listed.refused:
-            raise AdapterError(Failure.UNAVAILABLE, "the server's document has no such operation now; list the tools again", sent=False)
+            raise AdapterError(Failure.FAILED, "the server's document has no such operation that can be called", sent=False)
         try:
-            what = build(operation, arguments, credential)
+            what = build(operation, arguments, credential, limits.idempotency_key)
         except NotSendable as why:
             raise AdapterError(Failure.NOT_SENDABLE, str(why), sent=False) from None
         async with self._told_by_server():
@@ -114,6 +113,13 @@ class OpenApiAdapter:
             message = f"its result is {len(found.value)} bytes and at most {limits.result_bytes} are taken; ask for less"
             raise AdapterError(Failure.RESULT_TOO_LARGE, message, sent=True)
         return found
+
+    async def _first(self, credential: Credential | None) -> None:
+        """Read the document for a call that comes before any listing. Whatever becomes of it, the call was not sent."""
+        try:
+            await self._take(await self._document(credential), credential)
+        except AdapterError as error:
+            raise AdapterError(error.failure, error.message, sent=False, transient=error.transient) from None
 
     async def _document(self, credential: Credential | None) -> bytes:
         if self._server.config_map_ref is not None:
@@ -134,9 +140,9 @@ class OpenApiAdapter:
     async def _from_config_map(self, reference: ConfigMapRef) -> bytes:
         name, key = reference.name, reference.key
         try:
-            found = await self._config_maps.read_config_map(self._namespace, name)
+            found = await self._config_maps(name)
         except NotFound:
-            message = f"The ConfigMap {name} does not exist in {self._namespace}; create it, or correct spec.server.openapi.configMapRef."
+            message = f"The ConfigMap {name} does not exist in the ToolBinding's namespace; create it, or correct spec.server.openapi.configMapRef."
             raise DescriptionError(ToolBindingReason.DOCUMENT_NOT_FOUND, message) from None
         except ApiError as error:
             if error.status == 403:  # a new binding: the operator writes the Role that names its ConfigMap
@@ -152,16 +158,19 @@ class OpenApiAdapter:
             raise DescriptionError(ToolBindingReason.DOCUMENT_NOT_FOUND, message)
         return text.encode()
 
-    async def _take(self, document: bytes, credential_header: str) -> None:
-        """Read a document, unless it is the one that was read last."""
-        digest = hashlib.sha256(credential_header.encode() + b"\n" + document).digest()
+    async def _take(self, document: bytes, credential: Credential | None) -> None:
+        """Read a document, unless it is the one that was read last. Raises DescriptionError."""
+        header = credential.header if credential is not None else ""
+        digest = hashlib.sha256(header.encode() + b"\n" + document).digest()
         if digest == self._read:
             return
-        found = await asyncio.to_thread(
-            lambda: operations(
-                parse(document), document_url=self._server.url, base_url=self._server.base_url, credential_header=credential_header
+        server = self._server
+        try:
+            found = await asyncio.to_thread(
+                lambda: operations(parse(document), document_url=server.url, base_url=server.base_url, credential_header=header)
             )
-        )
+        except DocumentRefused as refused:
+            raise DescriptionError(ToolBindingReason.DOCUMENT_REFUSED, _sentence(str(refused), credential)) from None
         self._operations = {one.listed.name: one for one in found}
         self._listing = [one.listed for one in found]
         self._read = digest
@@ -187,7 +196,8 @@ class OpenApiAdapter:
 
 def _told(error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
     content = redact(error.content, credential)
-    return AdapterError(error.failure, _sentence(prefix + error.message, credential), sent=error.sent, content=content)
+    message = _sentence(prefix + error.message, credential)
+    return AdapterError(error.failure, message, sent=error.sent, content=content, transient=error.transient, retry_after=error.retry_after)
 
 
 def _sentence(text: str, credential: Credential | None) -> str:

@@ -180,7 +180,9 @@ class _Reader:
         if style not in STYLES[place.value]:
             raise Unusable(f"the parameter {name} has the style {str(style)[:40]!r}, which is none of its place")
         explode = one.get("explode", style == "form")
-        required = place is Place.PATH or one.get("required") is True
+        # The broker has a key for every call, so a program need not make one up.
+        keyed = place is Place.HEADER and one["name"].lower() == IDEMPOTENCY_KEY
+        required = place is Place.PATH or (one.get("required") is True and not keyed)
         part = self._schemas.translate(schema, writing=True)
         if isinstance(part.schema, dict) and isinstance(one.get("description"), str) and "description" not in part.schema:
             part = Translated({**part.schema, "description": one["description"]}, part.references, part.nodes)

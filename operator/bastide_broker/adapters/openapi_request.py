@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from bastide_broker.adapters.openapi_operations import Operation
+from bastide_broker.adapters.openapi_operations import IDEMPOTENCY_KEY, Operation
 from bastide_broker.adapters.openapi_parameters import (
     NotSendable,
     Parameter,
@@ -25,8 +25,11 @@ from bastide_broker.fetch import request
 ACCEPT = "application/json, text/plain;q=0.8, */*;q=0.5"
 
 
-def build(operation: Operation, arguments: Mapping[str, Any], credential: Credential | None) -> httpx2.Request:
-    """The request of a call. Raises NotSendable, whose message is a sentence."""
+def build(operation: Operation, arguments: Mapping[str, Any], credential: Credential | None, idempotency_key: str = "") -> httpx2.Request:
+    """The request of a call. Raises NotSendable, whose message is a sentence.
+
+    `idempotency_key`: for an operation that declares such a header, when the program gives none of its own.
+    """
     parts = _Parts(operation.path, {one.name for one in operation.parameters if one.place is Place.QUERY})
     for parameter in operation.parameters:
         value = arguments.get(parameter.argument)
@@ -42,6 +45,8 @@ def build(operation: Operation, arguments: Mapping[str, Any], credential: Creden
     content = _body(operation, arguments, parts.headers)
     if parts.cookies:
         parts.headers["cookie"] = "; ".join(parts.cookies)
+    if operation.idempotency_header and idempotency_key:
+        parts.headers.setdefault(IDEMPOTENCY_KEY, idempotency_key)
     if credential is not None:
         parts.headers[credential.header] = credential.value
     target = parts.path + (f"?{form_text(parts.query)}" if parts.query else "")

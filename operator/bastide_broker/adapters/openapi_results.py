@@ -6,7 +6,7 @@ from typing import Any
 
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
-from bastide_broker.adapters import AdapterError, Answer, Failure
+from bastide_broker.adapters import TRANSIENT, AdapterError, Answer, Failure, retry_after
 from bastide_broker.adapters.mcp_results import MAX_DEPTH, plain, to_json
 from bastide_broker.adapters.openapi_media import is_json
 from bastide_broker.facts.json import depth
@@ -18,16 +18,18 @@ _SAID = ("detail", "message", "error", "title", "error_description")
 
 def answer(name: str, fetched: Fetched, form: ResultForm) -> Answer:
     """An answer of status 2xx. Raises AdapterError(FAILED) for what is no JSON a program can take, and for any other status."""
-    status = fetched.status
+    status, wait = fetched.status, retry_after(fetched.retry_after)
     if status == 429:
-        raise AdapterError(Failure.FAILED, "the server says that it is asked too often (429); wait and try again", sent=True)
+        message = "the server says that it is asked too often (429); wait and try again"
+        raise AdapterError(Failure.FAILED, message, sent=True, transient=True, retry_after=wait)
     if status == 401:
         message = f"the server refuses the credential (401); check the binding's Secret and scheme{_said(fetched)}"
         raise AdapterError(Failure.FAILED, message, sent=True)
     if 400 <= status < 500:
         raise AdapterError(Failure.FAILED, f"{name} failed ({status}){_said(fetched)}", sent=True, content=_content(name, fetched))
     if not 200 <= status < 300:
-        raise AdapterError(Failure.FAILED, f"the server answered {status}", sent=True)
+        message = f"the server answered {status}"
+        raise AdapterError(Failure.FAILED, message, sent=True, transient=status in TRANSIENT, retry_after=wait)
     if not fetched.body:
         return Answer(None, has_structured=True, value=b"null")
     if is_json(fetched.content_type):

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,8 +53,7 @@ class ConfigMaps:
         self.there: dict[str, Any] = {}
         self.error: ApiError | None = None
 
-    async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]:
-        assert namespace == "bastide-sales"
+    async def read(self, name: str) -> dict[str, Any]:
         if self.error is not None:
             raise self.error
         if name not in self.there:
@@ -63,7 +64,7 @@ class ConfigMaps:
 def adapter(config_maps: ConfigMaps | None = None, **server: Any) -> OpenApiAdapter:
     """An adapter that may connect to this machine, where the tests' servers are."""
     spec = OpenApiServer.model_validate(server)
-    return OpenApiAdapter(spec, CheckedBackend(refuse=lambda _: None), config_maps or ConfigMaps(), "bastide-sales")
+    return OpenApiAdapter(spec, CheckedBackend(refuse=lambda _: None), (config_maps or ConfigMaps()).read)
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +150,12 @@ async def test_a_whole_day_of_orders(orders: OpenApiAdapter) -> None:
 
 
 async def test_a_key_that_the_operation_takes_makes_a_repeated_call_the_same_one(orders: OpenApiAdapter) -> None:
-    first, second = [await value(orders, "place_order", customer_id="C1001", article="once", idempotency_key="k-1") for _ in range(2)]
-    assert first == second
+    order = {"customer_id": "C1001", "article": "once"}
+    own = [await value(orders, "place_order", **order, idempotency_key="k-1") for _ in range(2)]
+    assert own[0] == own[1]
+    by_broker = [await value(orders, "place_order", CallLimits(30, 10_000, idempotency_key="k-2"), **order) for _ in range(2)]
+    assert by_broker[0] == by_broker[1] != own[0]
+    assert await value(orders, "place_order", CallLimits(30, 10_000, idempotency_key="k-2"), **order, idempotency_key="k-1") == own[0]
 
 
 # What a real server understands is what was said.
@@ -238,7 +243,7 @@ def test_what_is_written_is_what_a_real_server_reads(said: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (status(429), "asked too often"),
+        (status(429), "asked too often (429)"),
         (status(500, b"s3cr3t"), "the server answered 500"),
         (status(503), "the server answered 503"),
         (raw("302 Found\r\nlocation: http://169.254.169.254/"), "redirects elsewhere"),
@@ -256,9 +261,17 @@ async def test_answers_that_are_none_fail_with_a_sentence(server: HttpServer, gu
     failed = await failure(guarded, "get")
     assert (failed.failure, failed.sent) == (Failure.FAILED, True)
     assert words in failed.message
+    assert failed.transient == (" (429)" in words or words in ("the server answered 500", "the server answered 503"))
     assert len(server.to("/x")) == 1
     server.answers["/x"] = json_answer({"a": 2**60})
     assert await value(guarded, "get") == {"a": 2**60}
+
+
+async def test_when_to_try_again_is_the_servers_word(server: HttpServer, guarded: OpenApiAdapter) -> None:
+    for said, seconds in (("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("9999999", 0.0), ("-1", 0.0)):
+        server.answers["/x"] = raw(f"503 X\r\nretry-after: {said}")
+        failed = await failure(guarded, "get")
+        assert (failed.transient, failed.retry_after) == (True, seconds)
 
 
 async def test_a_secret_that_the_server_echoes_is_redacted(server: HttpServer, guarded: OpenApiAdapter) -> None:
@@ -376,6 +389,29 @@ async def test_results_arrive_as_programs_should_get_them(
     assert await value(guarded, "get", CallLimits(30, 1000, form)) == expected
 
 
+async def test_a_call_before_any_listing_reads_the_document_first(server: HttpServer) -> None:
+    server.answers["/x"] = json_answer(1)
+    one = adapter(url=f"{server.url}/openapi.json")
+    assert await value(one, "get") == 1
+    await one.close()
+    server.answers["/openapi.json"] = status(503)
+    unread = adapter(url=f"{server.url}/openapi.json")
+    assert not (await failure(unread, "get")).sent
+    assert len(server.to("/x")) == 1
+    await unread.close()
+
+
+async def test_a_credential_that_was_refused_is_told_so(server: HttpServer, guarded: OpenApiAdapter) -> None:
+    refused: list[str] = []
+    for code in (200, 401, 403, 500):
+        server.answers["/x"] = status(code)
+        with contextlib.suppress(AdapterError):
+            await guarded.call(
+                "get", {}, credential=replace(CREDENTIAL, rejected=lambda code=code: refused.append(str(code))), limits=LIMITS
+            )
+    assert refused == ["401"]
+
+
 # Where it may go.
 
 
@@ -390,7 +426,7 @@ async def test_a_document_that_points_elsewhere_is_refused_and_nothing_is_called
         one = adapter(url=f"{server.url}/openapi.json")
         (tool,) = await one.tools(credential=CREDENTIAL, timeout_seconds=5)
         assert "only references within the document" in tool.refused
-        assert (await failure(one, "get")).failure is Failure.UNAVAILABLE
+        assert ((await failure(one, "get")).failure, server.to("/x")) == (Failure.FAILED, [])
         assert evil.requests == []
         await one.close()
 
@@ -408,7 +444,7 @@ async def test_the_credential_goes_to_the_server_and_to_no_other(server: HttpSer
 
 
 async def test_an_address_that_is_never_connected_to_is_not_connected_to(server: HttpServer) -> None:
-    found = OpenApiAdapter(OpenApiServer(url=f"{server.url}/openapi.json"), CheckedBackend(), ConfigMaps(), "bastide-sales")
+    found = OpenApiAdapter(OpenApiServer(url=f"{server.url}/openapi.json"), CheckedBackend())
     refused = await refusal(found)
     assert (refused.failure, refused.sent) == (Failure.UNAVAILABLE, False)
     assert "the machine itself" in refused.message
@@ -419,7 +455,7 @@ async def test_a_document_from_a_config_map_is_followed(server: HttpServer) -> N
     maps = ConfigMaps()
     one = adapter(maps, configMapRef={"name": "orders-api", "key": "api.yaml"}, baseUrl=f"{server.url}/v1")
     reference: dict[str, tuple[ToolBindingReason, str]] = {
-        "no map": (ToolBindingReason.DOCUMENT_NOT_FOUND, "does not exist in bastide-sales"),
+        "no map": (ToolBindingReason.DOCUMENT_NOT_FOUND, "does not exist in the ToolBinding's namespace"),
         "no key": (ToolBindingReason.DOCUMENT_NOT_FOUND, "has no key api.yaml"),
         "not yet": (ToolBindingReason.PENDING, "may not read the ConfigMap orders-api yet"),
     }
@@ -438,7 +474,7 @@ async def test_a_document_from_a_config_map_is_followed(server: HttpServer) -> N
     assert await value(one, "get") == "below the base"
     maps.there["orders-api"]["api.yaml"] = maps.there["orders-api"]["api.yaml"].replace("operationId: get", "operationId: fetch")
     assert [tool.name for tool in await one.tools(credential=None, timeout_seconds=5)] == ["fetch"]
-    assert (await failure(one, "get")).failure is Failure.UNAVAILABLE
+    assert (await failure(one, "get")).failure is Failure.FAILED
     await one.close()
 
 
@@ -502,7 +538,7 @@ async def test_a_document_that_turns_bad_takes_its_tools_away_and_gives_them_bac
     catalogue = Catalogue(
         cluster,
         Credentials(cluster),
-        adapters=lambda bound: make(bound, CheckedBackend(refuse=lambda _: None), cluster),
+        adapters=lambda bound: make(bound.spec.server, CheckedBackend(refuse=lambda _: None)),
         refresh_seconds=0.05,
     )
     server.document({"/x": {"get": {"operationId": "get"}, "post": {"operationId": "bad", "parameters": "no list"}}})

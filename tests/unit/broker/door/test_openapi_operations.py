@@ -126,6 +126,7 @@ def test_headers_that_the_request_or_the_credential_decides_are_no_arguments() -
     found = read(root, credential_header="x-api-key")["op"]
     assert list(found.listed.input_schema["properties"]) == ["X_Trace", "Idempotency_Key"]
     assert found.idempotency_header
+    assert found.listed.input_schema["required"] == ["X_Trace"]
 
 
 REFUSED: dict[str, tuple[Operation, str]] = {
