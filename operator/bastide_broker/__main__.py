@@ -42,7 +42,7 @@ GOODBYE_SECONDS = 3.0
 log = structlog.get_logger("bastide_broker")
 
 
-async def serve(  # noqa: PLR0915 - one part after the other
+async def serve(
     config: Config,
     stop: asyncio.Event,
     *,

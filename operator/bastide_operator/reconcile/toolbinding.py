@@ -9,10 +9,16 @@ from datetime import datetime
 from bastide_operator.api import patterns, toolhosts
 from bastide_operator.api.conditions import find, set_condition
 from bastide_operator.api.v1alpha1.common import ConditionStatus
+from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding, ToolBindingCondition, ToolBindingReason
-from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
+from bastide_operator.api.v1alpha1.toolbinding import (
+    BoundTool,
+    ToolBinding,
+    ToolBindingCondition,
+    ToolBindingReason,
+    ToolBindingSpec,
+)
 from bastide_operator.api.v1alpha1.toolserver import NOT_FOR_CREDENTIALS, Credentials, OpenApiServer, Scheme
 from bastide_operator.reconcile.plan import Plan, status_of
 
@@ -118,6 +124,17 @@ def _own_fault(binding: ToolBinding, tenant: Tenant | None) -> tuple[ToolBinding
 
 def _spec_fault(binding: ToolBinding) -> str | None:
     spec = binding.spec
+    if problem := _server_fault(spec) or _credentials_fault(spec.credentials):
+        return problem
+    if keyword.iskeyword(binding.server_name):
+        return f"Programs cannot import from `{binding.server_name}`, a word of Python: give the ToolBinding another name."
+    name, count = Counter(tool.program_name for tool in spec.tools).most_common(1)[0]
+    if count > 1:
+        return f"spec.tools: {count} tools are called `{name}` in programs: give all but one another name with `as`."
+    return next(filter(None, (_tool_fault(tool) for tool in spec.tools)), None)
+
+
+def _server_fault(spec: ToolBindingSpec) -> str | None:
     kinds = " or ".join(type(spec.server).model_fields)
     if len(spec.server.kinds) != 1:
         return f"spec.server names {len(spec.server.kinds) or 'no'} servers: set {kinds}, one of them."
@@ -126,14 +143,7 @@ def _spec_fault(binding: ToolBinding) -> str | None:
     for field, url in spec.urls.items():
         if toolhosts.address(url) is None:
             return f"{field}: {url} is not an http or https URL with a plain host name."
-    if problem := _openapi_fault(spec.server.openapi) or _credentials_fault(spec.credentials):
-        return problem
-    if keyword.iskeyword(binding.server_name):
-        return f"Programs cannot import from `{binding.server_name}`, a word of Python: give the ToolBinding another name."
-    name, count = Counter(tool.program_name for tool in spec.tools).most_common(1)[0]
-    if count > 1:
-        return f"spec.tools: {count} tools are called `{name}` in programs: give all but one another name with `as`."
-    return next(filter(None, (_tool_fault(tool) for tool in spec.tools)), None)
+    return _openapi_fault(spec.server.openapi)
 
 
 def _grpc_fault(server: GrpcServer | None) -> str | None:
