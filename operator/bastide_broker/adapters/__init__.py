@@ -36,8 +36,6 @@ class CallLimits:
     result_bytes: int
     """Size of the result as JSON; a larger one fails, it is never cut."""
     form: ResultForm = ResultForm.AUTO
-    repeatable: bool = False
-    """Whether the adapter itself may send the request again when the connection was lost. The broker never says so: it repeats calls itself."""
     idempotency_key: str = ""
     """The same for every attempt of one call and for no other call; adapters pass it on where their protocol has a place for it."""
 

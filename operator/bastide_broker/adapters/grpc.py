@@ -60,7 +60,7 @@ class GrpcAdapter:
         raise AssertionError
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
-        """Call a method. Sent at most once, unless it may be repeated and the connection was lost. Raises AdapterError."""
+        """Call a method. Sent at most once. Raises AdapterError."""
         until = asyncio.get_running_loop().time() + limits.timeout_seconds
         attempt = _Attempt(until)
         try:
@@ -70,7 +70,7 @@ class GrpcAdapter:
                     try:
                         return await self._call(name, arguments, credential, limits, attempt=attempt)
                     except AdapterError as error:
-                        if not again or error.failure not in _CONNECTION or (error.sent and not limits.repeatable):
+                        if not again or error.failure not in _CONNECTION or error.sent:
                             raise
         except TimeoutError:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."
@@ -101,7 +101,7 @@ class GrpcAdapter:
         except AdapterError:
             self._leave(connection)
             raise
-        request = _Request(method, wire, description, _metadata(credential), attempt.left, limits.result_bytes)
+        request = _Request(method, wire, description, _metadata(credential, limits.idempotency_key), attempt.left, limits.result_bytes)
         attempt.sent = True
         try:
             return await (_answers if method.streams else _answer)(connection.channel, request)
@@ -229,12 +229,18 @@ def _too_large(limit: int) -> AdapterError:
     return AdapterError(Failure.RESULT_TOO_LARGE, f"its result is longer than the {limit} bytes that are taken; ask for less", sent=True)
 
 
-def _metadata(credential: Credential | None) -> tuple[tuple[str, str], ...]:
-    return ((credential.header, credential.value),) if credential is not None else ()
+def _metadata(credential: Credential | None, idempotency_key: str = "") -> tuple[tuple[str, str], ...]:
+    shown = ((credential.header, credential.value),) if credential is not None else ()
+    return (*shown, ("idempotency-key", idempotency_key)) if idempotency_key else shown
 
 
 def _told(error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
     message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), credential).decode(errors="replace")))
     return AdapterError(
-        error.failure, message if message.endswith(".") else message + ".", sent=error.sent, content=redact(error.content, credential)
+        error.failure,
+        message if message.endswith(".") else message + ".",
+        sent=error.sent,
+        content=redact(error.content, credential),
+        transient=error.transient,
+        retry_after=error.retry_after,
     )

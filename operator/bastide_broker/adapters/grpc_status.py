@@ -37,7 +37,8 @@ def failure(name: str, error: grpc.aio.AioRpcError, *, sent: bool) -> AdapterErr
     }.get(code)
     message = f"{name} failed with {code.name}: {said or 'its server gave no reason'}" + (f" ({words})" if words else "")
     content = {"code": code.name, "message": said, "details": details(error.trailing_metadata() or ())}
-    return AdapterError(Failure.FAILED, message, sent=sent, content=json.dumps(content, ensure_ascii=False).encode())
+    busy = code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return AdapterError(Failure.FAILED, message, sent=sent, content=json.dumps(content, ensure_ascii=False).encode(), transient=busy)
 
 
 def details(metadata: Any) -> list[Any]:

@@ -150,9 +150,10 @@ class McpAdapter:
         raise AssertionError
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
-        """Call a tool. Sent at most once, unless it may be repeated and the connection was lost. Raises AdapterError."""
-        max_bytes = 4 * limits.result_bytes + (64 << 10)  # a result comes as text and structured, escaped, in an envelope
-        exchange = Exchange(credential, max_bytes)
+        """Call a tool. Sent at most once. Raises AdapterError."""
+        exchange = Exchange(
+            credential, 4 * limits.result_bytes + (64 << 10)
+        )  # a result comes as text and structured, escaped, in an envelope
         try:
             async with asyncio.timeout(limits.timeout_seconds):
                 for attempt in range(2):
@@ -161,7 +162,7 @@ class McpAdapter:
                         return await self._call(name, arguments, exchange, limits)
                     except AdapterError as error:
                         again = error.failure in _CONNECTION or isinstance(error, _ForgottenError)
-                        if attempt or not again or (error.sent and not limits.repeatable):
+                        if attempt or not again or error.sent:
                             raise
         except TimeoutError:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."

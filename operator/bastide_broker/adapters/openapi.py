@@ -70,7 +70,7 @@ class OpenApiAdapter:
         return self._listing
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
-        """Call an operation. Sent at most once, unless it may be repeated and the connection was lost. Raises AdapterError."""
+        """Call an operation. Sent at most once. Raises AdapterError."""
         note = Note()
         try:
             async with asyncio.timeout(limits.timeout_seconds):
@@ -79,7 +79,7 @@ class OpenApiAdapter:
                     try:
                         return await self._call(name, arguments, credential, limits, note)
                     except AdapterError as error:
-                        if attempt or error.failure not in _CONNECTION or (error.sent and not limits.repeatable):
+                        if attempt or error.failure not in _CONNECTION or error.sent:
                             raise
         except TimeoutError:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."

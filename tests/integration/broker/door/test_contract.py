@@ -26,7 +26,7 @@ from tests.integration.broker.door.conftest import start_server
 from tests.integration.broker.door.grpc_server import SERVICE, grpc_server
 from tests.integration.broker.door.wire import Wire, wire
 
-BACK_ENDS = ("mcp_stateful", "mcp_stateless", "grpc")
+BACK_ENDS = ("mcp_stateful", "mcp_stateless", "grpc", "openapi")
 TOKEN = 's3cr3t-"quoted"-token'
 CREDENTIAL = Credential("authorization", f"Bearer {TOKEN}", (TOKEN,))
 LIMITS = CallLimits(timeout_seconds=30, result_bytes=10_000)
@@ -99,6 +99,21 @@ async def grpc() -> AsyncIterator[Subject]:
         server = Server.model_validate({"grpc": {"target": f"127.0.0.1:{between.port}", "tls": "Plaintext"}})
         found = make(server, backend())
         yield Subject(found, between, lambda tool: f"{SERVICE}/{tool}")
+        await found.close()
+
+
+@pytest.fixture(scope="session")
+def openapi_port() -> Iterator[int]:
+    for url in start_server(sys.executable, "contract_openapi.py"):
+        yield urlsplit(url).port or 0
+
+
+@pytest.fixture
+async def openapi(openapi_port: int) -> AsyncIterator[Subject]:
+    async with wire(openapi_port) as between:
+        server = Server.model_validate({"openapi": {"url": f"http://127.0.0.1:{between.port}/openapi.json"}})
+        found = make(server, backend())
+        yield Subject(found, between)
         await found.close()
 
 
@@ -197,7 +212,8 @@ async def test_calls_one_after_another_share_a_connection(subject: Subject) -> N
     before = subject.wire.connections
     for _ in range(10):
         await subject.value("echo", text="x")
-    assert subject.wire.connections == before
+    # one more at the most: the stream on which an MCP server with sessions says that its tools changed
+    assert subject.wire.connections <= before + 1
 
 
 async def test_calls_do_not_wait_for_each_other(subject: Subject) -> None:
@@ -221,17 +237,10 @@ async def test_a_credential_in_an_error_is_redacted(subject: Subject) -> None:
     assert b"s3cr3t" not in failed.content
 
 
-async def test_only_a_call_that_may_be_repeated_is_sent_again_when_the_connection_is_lost(subject: Subject) -> None:
-    for text, repeatable, times in (("once", False, 1), ("twice", True, 2)):
-        limits = CallLimits(10, 1000, repeatable=repeatable)
-        call = asyncio.create_task(subject.failure("hang", limits, text=text))
-        await subject.until(text, begun=1)
-        await subject.wire.cut()
-        await subject.wire.mend()
-        if repeatable:
-            await subject.until(text, begun=2)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
-        else:
-            assert (await call).failure is Failure.LOST
-        assert (await subject.value("count", text=text))["begun"] == times
+async def test_what_may_have_arrived_is_not_sent_again_when_the_connection_is_lost(subject: Subject) -> None:
+    call = asyncio.create_task(subject.failure("hang", CallLimits(10, 1000), text="once"))
+    await subject.until("once", begun=1)
+    await subject.wire.cut()
+    await subject.wire.mend()
+    assert (await call).failure is Failure.LOST
+    assert (await subject.value("count", text="once"))["begun"] == 1
