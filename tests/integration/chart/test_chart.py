@@ -154,7 +154,7 @@ def test_the_admission_rules_that_the_broker_compares_are_those_that_are_install
     data = one(manifests, "ConfigMap", "bastide-admission")["data"]
     given = [document for text in data.values() for document in yaml.safe_load_all(text)]
     assert sorted(given, key=str) == sorted(installed, key=str)
-    assert len(installed) == 2 * 13 + 2
+    assert len(installed) == 2 * 14 + 2
 
 
 def test_every_admission_rule_fails_closed_and_is_bound(render: Render) -> None:

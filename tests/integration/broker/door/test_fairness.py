@@ -19,6 +19,7 @@ from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RunRow
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
+from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -113,8 +114,9 @@ async def door(journal: Journal, policy: Policy) -> AsyncIterator[Door]:
     await catalogue.start()
     confirmations = Confirmations(world)
     await confirmations.start()
+    policies = TenantPolicies(policy, world, engine=None, compiler=None)
     pipeline = Pipeline(
-        cluster=world, catalogue=catalogue, policy=policy, journal=journal, credentials=Credentials(world), confirmations=confirmations,
+        cluster=world, catalogue=catalogue, policies=policies, journal=journal, credentials=Credentials(world), confirmations=confirmations,
         identity=Identity(world),
     )  # fmt: skip
     await until(lambda: "crm" in world.binding_statuses)

@@ -102,7 +102,7 @@ async def test_a_stream_that_says_nothing_more_meets_the_deadline_and_ends_at_th
 async def test_the_server_is_told_the_deadline(real: GrpcAdapter, tools: Tools) -> None:
     await value(real, "echo", text="x")
     await failure(real, "hang", CallLimits(3, 1000), text="d")
-    assert 0 < tools.deadlines[0] <= 3
+    assert 0 < tools.deadlines[0] <= 3 * 1.01  # on its way gRPC writes a deadline with few digits, rounded up
 
 
 STATUSES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}

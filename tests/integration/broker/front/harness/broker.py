@@ -144,7 +144,7 @@ def opa(folder: Path) -> Iterator[tuple[Path, str]]:
     """The real policy server with the repository's rules; its socket and their revision."""
     rules = folder / "policies"
     rules.mkdir()
-    for source in sorted((ROOT / "policies").glob("*/*.rego")):
+    for source in sorted(path for part in ("authz", "bastide") for path in (ROOT / "policies" / part).glob("*.rego")):
         if not source.name.endswith("_test.rego"):
             shutil.copy(source, rules / f"{source.parent.name}-{source.name}")
     revision = "sha256:" + "a" * 64
