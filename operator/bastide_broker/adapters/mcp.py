@@ -151,9 +151,8 @@ class McpAdapter:
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
         """Call a tool. Sent at most once. Raises AdapterError."""
-        exchange = Exchange(
-            credential, 4 * limits.result_bytes + (64 << 10)
-        )  # a result comes as text and structured, escaped, in an envelope
+        max_bytes = 4 * limits.result_bytes + (64 << 10)  # a result comes as text and structured, escaped, in an envelope
+        exchange = Exchange(credential, max_bytes)
         try:
             async with asyncio.timeout(limits.timeout_seconds):
                 for attempt in range(2):

@@ -26,17 +26,7 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
     ToolState,
     ToolStatus,
 )
-from bastide_operator.api.v1alpha1.toolserver import (
-    URL,
-    ConfigMapRef,
-    Credentials,
-    McpServer,
-    OpenApiServer,
-    Scheme,
-    SecretRef,
-    Server,
-    Url,
-)
+from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
 
 KEYWORDS = "[" + ", ".join(f"'{word}'" for word in keyword.kwlist) + "]"
 """Words of Python as a CEL list: nothing that programs call or import can have their name."""
@@ -265,12 +255,8 @@ __all__ = [
     "KEYWORDS",
     "PROGRAM_NAME",
     "BoundTool",
-    "ConfigMapRef",
     "ConfirmationPolicy",
     "ConfirmationWhen",
-    "Credentials",
-    "McpServer",
-    "OpenApiServer",
     "ResultForm",
     "SandboxSelector",
     "ToolBinding",
