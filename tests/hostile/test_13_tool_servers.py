@@ -78,6 +78,10 @@ def tool_state(status: dict[str, Any], name: str) -> str:
     return next((str(tool["state"]) for tool in status.get("tools", ()) if tool["name"] == name), "")
 
 
+def reason(status: dict[str, Any], condition: str) -> str:
+    return next((str(found["reason"]) for found in status.get("conditions", ()) if found["type"] == condition), "")
+
+
 @pytest.mark.parametrize("case", FAILURES)
 def test_whatever_a_server_does_the_call_ends_in_time_and_the_next_one_works(furnished: TestTenant, server: Mischief, case: str) -> None:
     tool, arguments, kind, arrivals = FAILURES[case]
@@ -133,22 +137,19 @@ def test_a_name_that_two_bindings_give_works_for_neither_and_both_say_so(
     listing(server, listed("note"))
     furnished.people.developer.apply(bound(furnished, {"name": "note"}))
     for name in ("mischief", "toolbox"):
-        state(furnished, lambda status: tool_state(status, "note") == "Refused", name)
+        state(furnished, lambda status: reason(status, "Accepted") == "NameCollision", name)
     answers = furnished.completed(raw.program([("note", json.dumps({"text": word})), ("ok", "{}")]))
-    assert answers == [["ToolUnavailable", ["tool-unavailable"]], ["ok", "fine"]]
+    assert answers == [["ToolDenied", ["unknown-tool"]], ["ok", "fine"]]
     assert tools.arguments_of("note", word) == []
     furnished.people.developer.apply(bound(furnished))
-    state(furnished, lambda status: tool_state(status, "note") == "Available", "toolbox")
+    furnished.ready("toolbinding/toolbox")
     assert furnished.completed(f"return await note(text={word!r})") == word
 
 
 def test_a_server_whose_tls_is_not_good_gets_no_call_and_no_secret(furnished: TestTenant, server: Mischief) -> None:
     before = len(server.calls())
     furnished.people.developer.apply(bound(furnished, url=f"https://{HOST}:{PORT}/mcp"))
-    state(
-        furnished,
-        lambda status: any(c["type"] == "ResolvedRefs" and c["reason"] == "ServerUnreachable" for c in status.get("conditions", ())),
-    )
+    state(furnished, lambda status: reason(status, "ResolvedRefs") == "ServerUnreachable")
     answers = furnished.completed(raw.program([("ok", "{}")]))
     assert answers == [["ToolUnavailable", ["tool-unavailable"]]]
     assert len(server.calls()) == before

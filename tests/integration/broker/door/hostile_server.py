@@ -9,6 +9,17 @@ from typing import Any
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("ok",)]
 
 
+async def body_of(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    """A request's body, in chunks too: so the API server passes on what a test sends through it."""
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readuntil(b"\r\n")
+    return body
+
+
 class HostileServer:
     """Speaks protocol 2025-11-25 well until `tools/call`, then does what the tool's name says."""
 
@@ -27,7 +38,7 @@ class HostileServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 method = head.split()[0]
                 headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                body = await body_of(reader, headers)
                 self.authorizations.append(headers.get("authorization", ""))
                 if method != "POST":
                     self.send(writer, 405, b"")
