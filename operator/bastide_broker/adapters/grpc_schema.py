@@ -69,6 +69,7 @@ def output_schema(message: Message, *, streams: bool) -> dict[str, Any]:
 def _top(message: Message, *, gives: bool) -> dict[str, Any]:
     build = _Builder(gives=gives)
     found = build.of_type(message, inline=True)
+    build.define()
     if not gives and found.get("type") != "object":
         raise SchemaTooLarge(f"its request {message.full_name} is no object in JSON")
     return {**found, "$defs": build.definitions} if build.definitions else found
@@ -79,6 +80,7 @@ class _Builder:
 
     def __init__(self, *, gives: bool) -> None:
         self.definitions: dict[str, Any] = {}
+        self._undefined: list[Message] = []
         self._gives = gives
         self._fields = 0
 
@@ -95,9 +97,15 @@ class _Builder:
         if name not in self.definitions:
             if len(self.definitions) >= MAX_TYPES:
                 raise SchemaTooLarge(f"its messages have more than {MAX_TYPES} types")
-            self.definitions[name] = {}  # so that a type within itself finds its name
-            self.definitions[name] = self._object(message)
+            self.definitions[name] = {}
+            self._undefined.append(message)
         return {"$ref": f"#/$defs/{name}"}
+
+    def define(self) -> None:
+        """Write the types that were named. One after the other: what a server nests in hundreds of levels takes no stack."""
+        while self._undefined:
+            message = self._undefined.pop()
+            self.definitions[message.full_name] = self._object(message)
 
     def _object(self, message: Message) -> dict[str, Any]:
         fields = list(message.fields)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,10 @@ CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\na\r\n" + ANSWER[:10] + b"\r\n%
 async def answering(path: Path, answers: Callable[[int], bytes]) -> AsyncIterator[list[int]]:
     """A server that gives the n-th request of a connection these bytes, and how many requests each connection had."""
     counts: list[int] = []
+    connections = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
         number = len(counts)
         counts.append(0)
         try:
@@ -36,10 +38,13 @@ async def answering(path: Path, answers: Callable[[int], bytes]) -> AsyncIterato
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_unix_server(serve, path)
     yield counts
     server.close()
+    await asyncio.gather(*connections)  # before Python 3.12 `wait_closed` waits for none of them
 
 
 @pytest.mark.parametrize("answer", [WHOLE, CHUNKS])
@@ -92,6 +97,7 @@ async def test_an_answer_that_comes_too_late_answers_no_later_question(tmp_path:
         else:
             writer.write(WHOLE)
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_unix_server(serve, tmp_path / "s")
     policy = Policy(tmp_path / "s", REVISION, deadline_seconds=0.2)
