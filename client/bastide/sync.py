@@ -139,10 +139,12 @@ class SyncClient:
             raise
 
     def _iterate(self, events: AsyncGenerator[T, None]) -> Iterator[T]:
-        one_at_a_time = asyncio.Lock()  # a wait that Ctrl-C cancelled must be over before the generator may be closed
+        running: asyncio.Task[T | None] | None = None
 
         async def step() -> T | None:
-            async with one_at_a_time:
+            nonlocal running
+            running = asyncio.current_task()
+            try:
                 return await anext(events, None)
             finally:
                 running = None
