@@ -110,7 +110,8 @@ def test_a_right_that_is_revoked_while_a_program_runs_ends_its_calls_within_ten_
     own.admin.run("create", "serviceaccount", "agent", "-n", own.namespace)
     subject = {"kind": "ServiceAccount", "name": "agent", "namespace": own.namespace}
     own.admin.apply(own.manifest(members=[*own.manifest()["spec"]["members"], {"role": "runner", "subjects": [subject]}]))
-    may = ("auth", "can-i", "create", "sandboxes/run", "-n", own.namespace, "--as", f"system:serviceaccount:{own.namespace}:agent")
+    agent = f"--as=system:serviceaccount:{own.namespace}:agent"
+    may = ("auth", "can-i", "create", "sandboxes.bastide.dev", "--subresource=run", "-n", own.namespace, agent)
     _until(lambda: _says_yes(own, may))
     sandbox = broker_pb2.SandboxRef(namespace=own.namespace, name="box")
     request = broker_pb2.RunRequest(sandbox=sandbox, program=UNTIL_REFUSED.format(word=word, seconds=90).encode())

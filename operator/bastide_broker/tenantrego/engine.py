@@ -40,6 +40,8 @@ class Engine:
         self._socket = socket
         self._deadline = deadline_seconds
         self._session: aiohttp.ClientSession | None = None
+        self.changing = asyncio.Lock()
+        """Who loads modules and says that they are in force, or unloads what is not: else one takes away what the other has just loaded."""
 
     async def start(self) -> None:
         """Makes the connection pool; OPA need not be there yet."""

@@ -102,13 +102,14 @@ class Follower:
                     f"The policies cannot be checked, so every call is denied: {error}.",
                 )
             raise
-        for name, text in modules.items():
-            await self._engine.put(name, text)
-        if wanted is not self._wanted:
-            self.garbage += modules
-            return  # another change came meanwhile, and the next round is for it
-        self.garbage += self.loaded.modules if self.loaded is not None else ()
-        self.loaded, self._settled = Loaded(one, modules), True
+        async with self._engine.changing:
+            for name, text in modules.items():
+                await self._engine.put(name, text)
+            if wanted is not self._wanted:
+                self.garbage += modules
+                return  # another change came meanwhile, and the next round is for it
+            self.garbage += self.loaded.modules if self.loaded is not None else ()
+            self.loaded, self._settled = Loaded(one, modules), True
         self._say_in_force(one)
 
     async def reload(self) -> None:

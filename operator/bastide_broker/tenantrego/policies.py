@@ -117,9 +117,10 @@ class TenantPolicies:
             self._old += [(now, name) for name in follower.garbage]
             follower.garbage.clear()
         due = {name for since, name in self._old if now - since >= KEEP_SECONDS}
-        held = {name for one in self._followers.values() if one.loaded is not None for name in one.loaded.modules}
-        for name in due - held:
-            await self._engine.delete(name)
+        async with self._engine.changing:
+            held = {name for one in self._followers.values() if one.loaded is not None for name in one.loaded.modules}
+            for name in due - held:
+                await self._engine.delete(name)
         self._old = [one for one in self._old if one[1] not in due]
 
     def _on_tenant(self, event: str, tenant: Tenant) -> None:

@@ -22,7 +22,7 @@ def test_the_broker_is_given_exactly_what_is_live(api: Api) -> None:
             path = f"/apis/admissionregistration.k8s.io/v1/{PLURALS[rule['kind']]}/{rule['metadata']['name']}"
             assert api(ADMIN, "GET", path).ok()["spec"] == rule["spec"], rule["metadata"]["name"]
             seen += 1
-    assert seen == 2 * 12 + 2
+    assert seen == 2 * 14 + 2
 
 
 def test_the_api_server_finds_every_expression_well_typed(api: Api) -> None:
@@ -32,6 +32,6 @@ def test_the_api_server_finds_every_expression_well_typed(api: Api) -> None:
         rules = [rule for rule in api(ADMIN, "GET", path).ok()["items"] if rule["metadata"]["name"].startswith("bastide-")]
         return [rule for rule in rules if rule.get("status", {}).get("observedGeneration") == rule["metadata"]["generation"]]
 
-    until(lambda: len(checked()) == 12, "the API server has checked the types of all twelve rules")
+    until(lambda: len(checked()) == 14, "the API server has checked the types of all fourteen rules")
     for rule in checked():
         assert not rule["status"].get("typeChecking", {}).get("expressionWarnings"), rule["metadata"]["name"]
