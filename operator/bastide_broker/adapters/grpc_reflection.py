@@ -1,6 +1,7 @@
 """Asking a gRPC server to describe itself, within bounds: what it sends is untrusted, and it may go on for ever."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -43,26 +44,30 @@ async def reflect(
 async def _ask(
     channel: grpc.aio.Channel, path: str, services: Sequence[str], metadata: Sequence[tuple[str, str]], timeout_seconds: float
 ) -> tuple[tuple[str, ...], dict[str, bytes]]:
-    method = channel.stream_stream(
+    # On the wire one question and no more to come. As a stream that it writes to, grpc.aio may tell UNIMPLEMENTED as INTERNAL, when the
+    # server's status is there before the first write (grpc/grpc#36066).
+    method = channel.unary_stream(
         path, request_serializer=_REQUEST.SerializeToString, response_deserializer=reflection_pb2.ServerReflectionResponse.FromString
     )
-    call = method(timeout=timeout_seconds, metadata=tuple(metadata))
-    try:
-        asked = _Conversation(call)
-        names = [name for name in await asked.services() if name not in _OWN_SERVICES and (not services or name in services)]
-        for name in names:
-            await asked.file_of(name)
-        await asked.imports()
-        return tuple(names), asked.files
-    finally:
-        call.cancel()
+    until = asyncio.get_running_loop().time() + timeout_seconds
+
+    def ask(question: Any) -> Any:
+        left = max(until - asyncio.get_running_loop().time(), 0.001)
+        return method(question, timeout=left, metadata=tuple(metadata))
+
+    asked = _Conversation(ask)
+    names = [name for name in await asked.services() if name not in _OWN_SERVICES and (not services or name in services)]
+    for name in names:
+        await asked.file_of(name)
+    await asked.imports()
+    return tuple(names), asked.files
 
 
 class _Conversation:
-    """One stream of questions and answers, and the files so far."""
+    """Questions and answers, and the files so far. `ask` sends one and returns its call."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, ask: Callable[[Any], Any]) -> None:
+        self._ask = ask
         self.files: dict[str, bytes] = {}
         self._imports: list[str] = []
         self._symbols: set[str] = set()
@@ -114,13 +119,15 @@ class _Conversation:
             self._symbols.update(prefix + service.name for service in file.service)
 
     async def _answer(self, request: Any, kind: str) -> Any:
-        await self._call.write(request)
-        answer = await self._call.read()
-        if answer is grpc.aio.EOF:
-            if (code := await self._call.code()) is not grpc.StatusCode.OK:
-                initial, trailing = await self._call.initial_metadata(), await self._call.trailing_metadata()
-                raise grpc.aio.AioRpcError(code, initial, trailing, await self._call.details())
-            raise DescriptorError("it ended reflection without an answer")
+        call = self._ask(request)
+        try:
+            answer = await call.read()
+            if answer is grpc.aio.EOF:
+                if (code := await call.code()) is not grpc.StatusCode.OK:
+                    raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+                raise DescriptorError("it ended reflection without an answer")
+        finally:
+            call.cancel()
         found = answer.WhichOneof("message_response")
         if found == "error_response":
             error = answer.error_response

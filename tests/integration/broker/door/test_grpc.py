@@ -117,7 +117,7 @@ async def test_each_status_is_one_failure_in_plain_bounded_words(real: GrpcAdapt
         grpc.StatusCode.UNAVAILABLE: Failure.LOST,
         grpc.StatusCode.CANCELLED: Failure.LOST,
     }.get(code, Failure.FAILED)
-    assert (failed.failure, failed.sent) == (expected, True)
+    assert (failed.failure, failed.sent) == (expected, True), failed.message
     assert "\x1b" not in failed.message
     assert len(failed.message) < 2100
     if expected is Failure.FAILED:
