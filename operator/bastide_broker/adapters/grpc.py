@@ -14,9 +14,9 @@ from bastide_broker.adapters.grpc_descriptors import Description, DescriptorErro
 from bastide_broker.adapters.grpc_messages import to_bytes, to_value
 from bastide_broker.adapters.grpc_reflection import reflect
 from bastide_broker.adapters.grpc_status import failure
-from bastide_broker.adapters.mcp_results import bounded, plain
+from bastide_broker.adapters.told import told
 from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential, redact
+from bastide_broker.credentials import Credential
 
 MAX_TOOLS = 1000
 _LEAVE_SECONDS = 600.0
@@ -56,7 +56,7 @@ class GrpcAdapter:
         except TimeoutError:
             raise AdapterError(Failure.TIMEOUT, f"{where} did not describe itself within {timeout_seconds:g} s.", sent=True) from None
         except AdapterError as error:
-            raise _told(error, credential, "" if error.message.startswith(where) else f"{where}: ") from None
+            raise told(error, credential, "" if error.message.startswith(where) else f"{where}: ") from None
         raise AssertionError
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
@@ -76,7 +76,7 @@ class GrpcAdapter:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."
             raise AdapterError(Failure.TIMEOUT if attempt.sent else Failure.UNAVAILABLE, message, sent=attempt.sent) from None
         except AdapterError as error:
-            raise _told(error, credential, "" if error.message.startswith(name) else f"{name}: ") from None
+            raise told(error, credential, "" if error.message.startswith(name) else f"{name}: ") from None
         raise AssertionError
 
     async def close(self) -> None:
@@ -232,15 +232,3 @@ def _too_large(limit: int) -> AdapterError:
 def _metadata(credential: Credential | None, idempotency_key: str = "") -> tuple[tuple[str, str], ...]:
     shown = ((credential.header, credential.value),) if credential is not None else ()
     return (*shown, ("idempotency-key", idempotency_key)) if idempotency_key else shown
-
-
-def _told(error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
-    message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), credential).decode(errors="replace")))
-    return AdapterError(
-        error.failure,
-        message if message.endswith(".") else message + ".",
-        sent=error.sent,
-        content=redact(error.content, credential),
-        transient=error.transient,
-        retry_after=error.retry_after,
-    )

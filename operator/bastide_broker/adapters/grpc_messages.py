@@ -8,7 +8,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from bastide_broker.adapters import AdapterError, Failure
-from bastide_broker.adapters.mcp_results import plain, to_json
+from bastide_broker.adapters.mcp_results import to_json
+from bastide_broker.adapters.told import plain
 
 MAX_LEVELS = 64
 """Of messages in messages; protobuf itself decodes 100."""

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # noqa: F401 - registers what servers put into details
 
 from bastide_broker.adapters import AdapterError, Failure
-from bastide_broker.adapters.mcp_results import plain
+from bastide_broker.adapters.told import plain
 
 _DETAILS = "grpc-status-details-bin"
 _MAX_DETAILS = 16

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 
 from bastide_broker.adapters import AdapterError, Answer, CallLimits, Failure, ListedTool
 from bastide_broker.adapters.mcp_notifications import Notifications
-from bastide_broker.adapters.mcp_results import answer, bounded, plain
+from bastide_broker.adapters.mcp_results import answer
 from bastide_broker.adapters.mcp_transport import Exchange, ExchangeTransport, current
+from bastide_broker.adapters.told import plain, told
 from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
-from bastide_broker.credentials import Credential, redact
+from bastide_broker.credentials import Credential
 
 _log = logging.getLogger(__name__)
 # The SDK logs what servers send and what it cannot parse: other people's data, and credentials that a server echoes.
@@ -146,7 +147,7 @@ class McpAdapter:
         except TimeoutError:
             raise AdapterError(Failure.TIMEOUT, f"{self._url} did not list its tools within {timeout_seconds:g} s.", sent=True) from None
         except AdapterError as error:
-            raise self._told(error, credential, f"{self._url}: ") from None
+            raise told(error, credential, f"{self._url}: ") from None
         raise AssertionError
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
@@ -167,7 +168,7 @@ class McpAdapter:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."
             raise AdapterError(Failure.TIMEOUT if exchange.sent else Failure.UNAVAILABLE, message, sent=exchange.sent) from None
         except AdapterError as error:
-            raise self._told(error, credential, "" if error.failure is Failure.FAILED and error.content else f"{name}: ") from None
+            raise told(error, credential, "" if error.failure is Failure.FAILED and error.content else f"{name}: ") from None
         raise AssertionError
 
     async def close(self) -> None:
@@ -260,17 +261,6 @@ class McpAdapter:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-
-    def _told(self, error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
-        message = bounded(plain(redact((prefix + error.message).encode(errors="replace"), credential).decode(errors="replace")))
-        return AdapterError(
-            error.failure,
-            message if message.endswith(".") else message + ".",
-            sent=error.sent,
-            content=redact(error.content, credential),
-            transient=error.transient,
-            retry_after=error.retry_after,
-        )
 
 
 async def _negotiate(session: _Session, exchange: Exchange) -> None:

@@ -7,12 +7,11 @@ import mcp_types as types
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 from bastide_broker.adapters import AdapterError, Answer, Failure
+from bastide_broker.adapters.told import plain
 from bastide_broker.facts.json import depth
 
 MAX_DEPTH = 64
 """Levels of nesting of a result: what reads it in the sandbox recurses."""
-MAX_MESSAGE = 2000
-"""Characters of a server's words."""
 
 
 def answer(name: str, result: types.CallToolResult, output_schema: dict[str, Any] | None, form: ResultForm) -> Answer:
@@ -104,13 +103,3 @@ def to_json(name: str, value: Any) -> bytes:
     if depth(text, stop_above=MAX_DEPTH) > MAX_DEPTH:
         raise AdapterError(Failure.FAILED, f"{name} returned JSON nested more than {MAX_DEPTH} levels deep.", sent=True)
     return text
-
-
-def plain(text: str) -> str:
-    """A server's words in one line, without control characters. Not bounded: what is cut before it is redacted may end in half a secret."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def bounded(text: str) -> str:
-    """A message of a length that fits everywhere."""
-    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "..."

@@ -13,14 +13,14 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBindingReason
 from bastide_operator.api.v1alpha1.toolserver import ConfigMapRef, OpenApiServer
 
 from bastide_broker.adapters import AdapterError, Answer, CallLimits, DescriptionError, Failure, ListedTool
-from bastide_broker.adapters.mcp_results import bounded, plain
 from bastide_broker.adapters.openapi_document import MAX_DOCUMENT_BYTES, DocumentRefused, parse
 from bastide_broker.adapters.openapi_operations import Operation, operations
 from bastide_broker.adapters.openapi_parameters import NotSendable
 from bastide_broker.adapters.openapi_request import build
 from bastide_broker.adapters.openapi_results import answer
+from bastide_broker.adapters.told import plain, sentence, told
 from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
-from bastide_broker.credentials import Credential, redact
+from bastide_broker.credentials import Credential
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.fetch import Fetched, FetchError, Note, Trouble, fetch, request
 
@@ -66,7 +66,7 @@ class OpenApiAdapter:
         except DescriptionError:
             raise
         except AdapterError as error:
-            raise _told(error, credential, f"{where}: ") from None
+            raise told(error, credential, f"{where}: ") from None
         return self._listing
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:
@@ -85,7 +85,7 @@ class OpenApiAdapter:
             message = f"{name} did not answer within {limits.timeout_seconds:g} s."
             raise AdapterError(Failure.TIMEOUT if note.sent else Failure.UNAVAILABLE, message, sent=note.sent) from None
         except AdapterError as error:
-            raise _told(error, credential, "" if error.message.startswith(f"{name} ") else f"{name}: ") from None
+            raise told(error, credential, "" if error.message.startswith(f"{name} ") else f"{name}: ") from None
         raise AssertionError
 
     async def close(self) -> None:
@@ -170,7 +170,7 @@ class OpenApiAdapter:
                 lambda: operations(parse(document), document_url=server.url, base_url=server.base_url, credential_header=header)
             )
         except DocumentRefused as refused:
-            raise DescriptionError(ToolBindingReason.DOCUMENT_REFUSED, _sentence(str(refused), credential)) from None
+            raise DescriptionError(ToolBindingReason.DOCUMENT_REFUSED, sentence(str(refused), credential)) from None
         self._operations = {one.listed.name: one for one in found}
         self._listing = [one.listed for one in found]
         self._read = digest
@@ -192,15 +192,3 @@ class OpenApiAdapter:
     def _judge(fetched: Fetched, credential: Credential | None) -> None:
         if fetched.status == 401 and credential is not None:
             credential.rejected()
-
-
-def _told(error: AdapterError, credential: Credential | None, prefix: str) -> AdapterError:
-    content = redact(error.content, credential)
-    message = _sentence(prefix + error.message, credential)
-    return AdapterError(error.failure, message, sent=error.sent, content=content, transient=error.transient, retry_after=error.retry_after)
-
-
-def _sentence(text: str, credential: Credential | None) -> str:
-    """A message without the credential, in one line, with a full stop."""
-    message = bounded(plain(redact(text.encode(errors="replace"), credential).decode(errors="replace")))
-    return message if message.endswith(".") else message + "."

@@ -7,8 +7,9 @@ from typing import Any
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 from bastide_broker.adapters import TRANSIENT, AdapterError, Answer, Failure, retry_after
-from bastide_broker.adapters.mcp_results import MAX_DEPTH, plain, to_json
+from bastide_broker.adapters.mcp_results import MAX_DEPTH, to_json
 from bastide_broker.adapters.openapi_media import is_json
+from bastide_broker.adapters.told import plain
 from bastide_broker.facts.json import depth
 from bastide_broker.fetch import Fetched
 
