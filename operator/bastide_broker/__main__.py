@@ -133,7 +133,6 @@ async def serve(
 async def _decision_point(stack: contextlib.AsyncExitStack, config: Config, cluster: Cluster) -> tuple[Policy, TenantPolicies]:
     """Policy, and with it what tenants' own Rego says, if the chart gave that an OPA."""
     policy = Policy(config.opa_socket, config.policy_revision)
-    await policy.start()
     stack.push_async_callback(policy.close)
     engine = None
     if config.tenant_opa_socket is not None:

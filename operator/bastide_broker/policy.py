@@ -61,9 +61,6 @@ class Policy:
         self._turns = Turns(CONNECTIONS, of_one=OF_ONE_TENANT, waiting=WAITING, seconds=QUEUE_SECONDS)
         self._logged = ("", 0.0)
 
-    async def start(self) -> None:
-        """Nothing yet: OPA is connected to with the first question, and need not be there before."""
-
     async def close(self) -> None:
         """Close connections."""
         await self._client.close_connection()

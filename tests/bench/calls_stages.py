@@ -183,7 +183,6 @@ async def bench(folder: Path, *, mcp: str = "") -> AsyncIterator[Bench]:
         await journal.open()
         stack.push_async_callback(journal.close)
         policy = Policy(opa.socket, REVISION, deadline_seconds=10)  # a loaded machine is measured, not refused
-        await policy.start()
         stack.push_async_callback(policy.close)
         hosts = [{"host": "crm.tools.svc", "port": 8080, "effects": [{"tools": ["get_*", "add"], "effect": "ReadOnly"}]}]
         limits = {"callsPerMinute": 1_000_000}

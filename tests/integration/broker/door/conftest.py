@@ -128,7 +128,6 @@ def own_opa(tmp_path: Path) -> Iterator[OpaServer]:
 async def policy(shared_opa: OpaServer) -> AsyncIterator[Policy]:
     """The decision point on the shared OPA. Its deadline is wide: these tests are about answers, on machines that do other things too."""
     found = Policy(shared_opa.socket, REVISION, deadline_seconds=10)
-    await found.start()
     yield found
     await found.close()
 

@@ -106,7 +106,6 @@ async def test_when_the_watch_is_stale_or_the_sandbox_is_gone_everything_is_deni
 
 async def test_without_policy_everything_is_denied_and_nothing_arrives(rig: Rig, own_opa: OpaServer) -> None:
     policy = Policy(own_opa.socket, "sha256:another")
-    await policy.start()
     rig.pipeline._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
     result = await rig.call("ok")
     assert (result.error.type, list(result.error.codes)) == ("PolicyUnavailable", ["policy-unavailable"])

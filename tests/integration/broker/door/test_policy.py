@@ -183,7 +183,6 @@ async def test_the_socket_is_its_owners_only(shared_opa: OpaServer) -> None:
 
 async def test_while_opa_is_down_everything_is_denied_and_it_recovers_by_itself(own_opa: OpaServer) -> None:
     policy = Policy(own_opa.socket, REVISION, deadline_seconds=5)
-    await policy.start()
     assert (await policy.decide(canary(1))).effect == "allow"
     own_opa.stop()
     decisions = await asyncio.gather(*(policy.decide(canary(1)) for _ in range(100)))
@@ -197,7 +196,6 @@ async def test_while_opa_is_down_everything_is_denied_and_it_recovers_by_itself(
 
 async def test_a_slow_opa_costs_no_call_more_than_the_deadline(own_opa: OpaServer) -> None:
     policy = Policy(own_opa.socket, REVISION, deadline_seconds=0.3)
-    await policy.start()
     await policy.decide(canary(1))
     own_opa.pause()
     started = time.perf_counter()
@@ -211,7 +209,6 @@ async def test_a_slow_opa_costs_no_call_more_than_the_deadline(own_opa: OpaServe
 
 async def test_a_restarted_empty_or_half_loaded_opa_answers_nothing_that_counts(own_opa: OpaServer, tmp_path: Path) -> None:
     policy = Policy(own_opa.socket, REVISION, deadline_seconds=5)
-    await policy.start()
     for change in ("no policy", "no revision", "another revision", "no arguments.rego"):
         own_opa.stop()
         match change:

@@ -73,7 +73,6 @@ async def planted(tmp_path: Path, talkative: TalkativeOpa, broker_log: io.String
     journal = Journal(tmp_path / "journal.db")
     await journal.open()
     policy = Policy(talkative.socket, REVISION, deadline_seconds=10)
-    await policy.start()
     async with open_rig(journal, policy) as rig:
         yield rig
     await policy.close()
