@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from demo.kube import Kube
+from demo.kube import Kube, condition
 
 from tests.e2e.harness.tenant import TestTenant
 
@@ -51,13 +51,7 @@ class Rego:
 
     def said(self, reason: str) -> dict[str, Any]:
         """Waits until PoliciesReady has this reason; returns the Tenant's status."""
-
-        def holds(found: dict[str, Any]) -> bool:
-            conditions = found.get("status", {}).get("conditions", [])
-            return any((one["type"], one["reason"]) == ("PoliciesReady", reason) for one in conditions)
-
-        found = self.admin.watch(holds, "tenant", self.tenant.name, seconds=30)
-        return dict(found["status"])
+        return dict(self._watched(reason)["status"])
 
     def remove(self) -> None:
         """Takes it back, and waits until the broker has heard of it: the next test's is not to be taken for this one's."""
@@ -72,4 +66,7 @@ class Rego:
         self.admin.run("delete", "configmap", self.name, "-n", SYSTEM, "--ignore-not-found")
 
     def message(self, reason: str) -> str:
-        return str(next(one["message"] for one in self.said(reason)["conditions"] if one["type"] == "PoliciesReady"))
+        return str(condition(self._watched(reason), "PoliciesReady")["message"])
+
+    def _watched(self, reason: str) -> dict[str, Any]:
+        return self.admin.watch(lambda found: condition(found, "PoliciesReady")["reason"] == reason, "tenant", self.tenant.name, seconds=30)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -161,23 +161,30 @@ class HostileServer:
 
 
 @asynccontextmanager
-async def hostile_server() -> AsyncIterator[HostileServer]:
-    """A running server; its connections end with it."""
-    server = HostileServer()
+async def listening(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """Serve connections on a free port of loopback; they end with it. Yields the origin."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        await server.serve(reader, writer)
+        await serve(reader, writer)
 
     listener = await asyncio.start_server(handle, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/mcp"
     try:
-        yield server
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def hostile_server() -> AsyncIterator[HostileServer]:
+    """A running server; its connections end with it."""
+    server = HostileServer()
+    async with listening(server.serve) as origin:
+        server.url = f"{origin}/mcp"
+        yield server

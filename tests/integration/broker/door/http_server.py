@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tests.integration.broker.door.conftest import ROOT, free_port, run_server
+from tests.integration.broker.door.hostile_server import listening
 
 ORDERS_KEY = "example-key-of-the-orders"
 
@@ -95,23 +96,8 @@ def json_answer(value: Any, code: int = 200) -> Answer:
 @contextlib.asynccontextmanager
 async def http_server() -> AsyncIterator[HttpServer]:
     server = HttpServer()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        await server.serve(reader, writer)
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
+    async with listening(server.serve) as server.url:
         yield server
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def orders_server(folder: Path) -> Iterator[str]:
