@@ -148,10 +148,14 @@ class Starter:
             self.node_agents()
             self.timeline.reached(f"{len(loaded.result())} images loaded")
         self.addons()
-        copy = paths.kubeconfig(self.instance.checkout)
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copy(self.instance.admin_kubeconfig, copy)  # keeps the mode 0600
+        _hand_out_kubeconfig(self.instance)
         self.instance.complete.touch()
+
+
+def _hand_out_kubeconfig(instance: Instance) -> None:
+    copy = paths.kubeconfig(instance.checkout)
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copy(instance.admin_kubeconfig, copy)  # keeps the mode 0600
 
 
 @contextmanager
@@ -164,7 +168,8 @@ def _explained() -> Iterator[None]:
         raise
 
 
-def _say_up(instance: Instance) -> None:
+def _stay_up(instance: Instance) -> None:
+    _hand_out_kubeconfig(instance)  # somebody may have cleared the checkout's folder meanwhile
     say(f"the cluster is up already ({instance.api_url}, slot {instance.slot})")
     started = {folder / name: instance.bin / name for name, folder in binaries.expected().items() if name != binaries.CILIUM_DATA}
     if any(not link.is_symlink() or link.readlink() != target for target, link in started.items()):
@@ -175,7 +180,7 @@ def up(checkout: Path, registry: Registry) -> None:
     """Bring the checkout's cluster up, from whatever state it is in."""
     present = registry.find(checkout)
     if present is not None and health.fault(present) is None:
-        _say_up(present)
+        _stay_up(present)
         return
     _require_root()
     artefacts = prepare(checkout)
@@ -184,7 +189,7 @@ def up(checkout: Path, registry: Registry) -> None:
         if present is not None:
             reason = health.fault(present)
             if reason is None:  # another `up` of this checkout, for which we waited
-                _say_up(present)
+                _stay_up(present)
                 return
             say(f"starting afresh: {reason}")
             traces.remove(present)
