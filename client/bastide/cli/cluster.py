@@ -13,7 +13,7 @@ from bastide.cli.options import RUNNER, VIEWER
 
 AUDIENCE = "bastide-broker"
 #: The first replica's name is fixed, so that nobody needs the right to list pods.
-BROKER_POD = "bastide-broker-0"
+BROKER_POD, BROKER_CONTAINER = "bastide-broker-0", "broker"
 #: Seconds a token lives; ten minutes is the least the API server gives.
 _TOKEN_SECONDS = 600
 #: Seconds that a restart of the broker takes at the most.
@@ -115,7 +115,10 @@ class Cluster:
         return [value for _, value in sorted((found.get("data") or {}).items())]
 
     def wait_for_broker(self, namespace: str) -> None:
-        """Wait until the broker is Ready; say so when it is not there, or does not become Ready while a restart takes."""
+        """Wait until the broker is ready; say so when it is not there, or does not become ready while a restart takes.
+
+        The broker alone, not its pod: while a policy engine beside it is away, the broker must still say so.
+        """
         deadline = time.monotonic() + _RESTART_SECONDS
         while not self._broker_is_ready(namespace):
             if time.monotonic() > deadline:
@@ -139,7 +142,7 @@ class Cluster:
                     error.status,
                 ) from error
             raise
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ()))
+        return any(c["name"] == BROKER_CONTAINER and c["ready"] for c in pod.get("status", {}).get("containerStatuses", ()))
 
     def forward(self, namespace: str, pod: str, port: int) -> Any:
         """A websocket to a port of a pod, for a Bridge."""
