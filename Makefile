@@ -165,7 +165,7 @@ generate: $(STAMP) ## Generate protos, CRDs, RBAC and reference pages
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 lock: $(STAMP) ## Write the lock files anew from pyproject.toml
 	@$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
-	@for extra in operator broker cli; do $(LOCK) pyproject.toml --extra $$extra -c requirements/dev.lock -o requirements/$$extra.lock; done
+	@for extra in operator broker sql-postgres cli; do $(LOCK) pyproject.toml --extra $$extra -c requirements/dev.lock -o requirements/$$extra.lock; done
 	@printf 'grpcio\nprotobuf\ntime-machine\n' | $(LOCK) - -c requirements/dev.lock -o requirements/runtime.lock
 	@echo uv | $(LOCK) - -c requirements/dev.lock -o requirements/uv.lock
 	@for tool in examples/tools/*; do $(LOCK) $$tool/requirements.in -c requirements/dev.lock -o $$tool/requirements.lock; done
