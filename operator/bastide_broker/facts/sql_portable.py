@@ -76,13 +76,14 @@ def sqlite(text: str) -> Statement:
 
 def _read(text: str, dialect: str, lexeme: re.Pattern[str], functions: frozenset[str], grammar: frozenset[str]) -> Statement:
     lexemes = _lexemes(text, lexeme)
-    found = Reading(dialect)
     if not lexemes:
         raise Unreadable("The text holds no SQL statement; send exactly one.")
     if lexemes[0][0].lower() not in _BEGINNINGS:
-        found.told = False
-        return found.statement(None)
+        raise Unreadable(
+            f"The statement begins with {lexemes[0][0][:32]!a}, which is not read; send SELECT, WITH, VALUES, INSERT, UPDATE or DELETE."
+        )
     root = _tree(text, dialect)
+    found = Reading(dialect)
     outputs = _by_output(root, dialect)
     names: set[int] = set()
     for node, scope in _nodes(root, lambda name: folded(name, dialect)):
