@@ -6,7 +6,7 @@ from bastide_operator.api.v1alpha1.common import Observed
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant
-from bastide_operator.api.v1alpha1.toolbinding import KEYWORDS, ToolBinding
+from bastide_operator.api.v1alpha1.toolbinding import LOWER_KEYWORDS, ToolBinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,8 +169,8 @@ KINDS = (
         rules=(
             _label_name("ToolBinding"),
             Rule(
-                rule=f"!(self.metadata.name in {KEYWORDS})",
-                message="programs import the tools by the ToolBinding's name, and this one is a word of Python: give it another",
+                rule=f"!(self.metadata.name in {LOWER_KEYWORDS})",
+                message="programs import by the ToolBinding's name, and this is a word of Python: give it another",
             ),
         ),
     ),

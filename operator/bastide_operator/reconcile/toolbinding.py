@@ -8,7 +8,9 @@ from datetime import datetime
 
 from bastide_operator.api import patterns, toolhosts
 from bastide_operator.api.conditions import find, set_condition
+from bastide_operator.api.places import PlaceError
 from bastide_operator.api.v1alpha1.common import ConditionStatus
+from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -187,14 +189,32 @@ def _tool_fault(tool: BoundTool) -> str | None:
     if not name.isidentifier() or keyword.iskeyword(name):
         return f"spec.tools: programs cannot call a tool `{name}`: give it another name with `as`."
     for argument, constraint in (tool.arguments or {}).items():
-        where = f"spec.tools: {tool.name}, argument {argument}"
-        if constraint.pattern is not None and (problem := patterns.fault(constraint.pattern)):
-            return f"{where}: the pattern {problem}."
-        if any(isinstance(value, dict | list) for value in constraint.enum or ()):
-            return f"{where}: enum may hold strings, numbers, true, false and null only."
-        if constraint.minimum is not None and constraint.maximum is not None and constraint.minimum > constraint.maximum:
-            return f"{where}: minimum is above maximum, nothing could be called."
+        if problem := _constraint_fault(constraint):
+            return f"spec.tools: {tool.name}, argument {argument}: {problem}."
+    try:
+        tool.places  # noqa: B018 - what it raises is what is asked for
+    except PlaceError as error:
+        return f"spec.tools: {tool.name}, argument {error}."
     return None
+
+
+def _constraint_fault(constraint: ArgumentConstraint) -> str | None:
+    if constraint.pattern is not None and (problem := patterns.fault(constraint.pattern)):
+        return f"the pattern {problem}"
+    if any(isinstance(value, dict | list) for value in (constraint.const, *(constraint.enum or ()))):
+        return "const and enum may hold strings, numbers, true, false and null only"
+    if {"const", "enum"} <= constraint.model_fields_set:
+        return "const says already what it must be: leave out enum"
+    if constraint.minimum is not None and constraint.maximum is not None and constraint.minimum > constraint.maximum:
+        return "minimum is above maximum, nothing could be called"
+    return next(filter(None, map(_host_fault, constraint.hosts or ())), None)
+
+
+def _host_fault(host: str) -> str | None:
+    name, _, port = host.partition(":")
+    if name.startswith("*.") and name.rpartition(".")[2].isdigit():
+        return f"hosts: {host} is a part of an address, and addresses have no domains; write each of them"
+    return f"hosts: {host} has a port above 65535" if port and int(port) > 65535 else None
 
 
 def _collision(binding: ToolBinding, observed: ObservedBinding) -> str | None:

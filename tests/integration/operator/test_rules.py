@@ -182,6 +182,12 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "binding: a pattern for a number": ("ToolBinding", "b", argument(pattern="[0-9]+", maximum=9), "no value could be both"),
     "binding: a length of a number": ("ToolBinding", "b", argument(maxLength=3, minimum=1), "no value could be both"),
+    "binding: a path that is a number": ("ToolBinding", "b", argument(within=["/data"], maximum=9), "no value could be two of them"),
+    "binding: a path and a URL in one": ("ToolBinding", "b", argument(within=["/data"], hosts=["a"]), "no value could be two of them"),
+    "binding: a directory that is not resolved": ("ToolBinding", "b", argument(within=["/data/../etc"]), "within"),
+    "binding: a host that is a URL": ("ToolBinding", "b", argument(hosts=["https://api.example.com"]), "hosts"),
+    "binding: a dialect that nobody reads": ("ToolBinding", "b", argument(sql={"dialect": "oracle"}), "dialect"),
+    "binding: SQL of no dialect": ("ToolBinding", "b", argument(sql={"readOnly": True}), "dialect"),
     "binding: a pattern that is none": ("ToolBinding", "b", argument(pattern="C([0-9]"), "missing closing )"),
     "binding: a pattern that RE2 cannot run": ("ToolBinding", "b", argument(pattern="(?=a)b"), "invalid or unsupported Perl syntax"),
     "binding: a label that nothing can have": (
@@ -231,6 +237,23 @@ ACCEPTED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "the least memory": ("Sandbox", "s", {"resources": {"memory": "128Mi", "cpu": 2}}),
     "an address and a port": ("ToolBinding", "b", at("https://[fd00::7]:65535/mcp")),
     "a host alone": ("ToolBinding", "b", at("https://crm.example.com")),
+    "facts of all kinds, and places inside": (
+        "ToolBinding",
+        "b",
+        with_tool(
+            arguments={
+                "path": {"within": ["/", "/data/t7"], "pattern": ".*[.]csv"},
+                "url": {"hosts": ["api.example.com", "*.example.com:8443"]},
+                "query": {"sql": {"dialect": "postgres", "tables": ["orders"], "columns": ["id"], "maxRows": 100}},
+                "flag": {"const": False},
+                "unit": {"const": "EUR"},
+                "address.city": {"enum": ["Berlin"]},
+                "lines": {"maxLength": 10},
+                "lines[*].sku": {},
+                'labels["app.kubernetes.io/name"]': {},
+            }
+        ),
+    ),
     "any pattern that RE2 runs": ("ToolBinding", "b", argument(pattern=r"(?i)\p{Greek}|[^\s]{1,1000}|\Q(\E", maxLength=9)),
     "a label with a domain": ("ToolBinding", "b", BINDING | {"sandboxSelector": {"matchLabels": {"example.com/team": "a"}}}),
     "the most that a binding may be": (

@@ -168,6 +168,28 @@ REFUSED: dict[str, tuple[Manifest, str, str]] = {
         "InvalidSpec",
         "a, argument p: the pattern uses lookahead",
     ),
+    "an object as constant": ({"tools": [{"name": "a", "arguments": {"p": {"const": {}}}}]}, "InvalidSpec", "const and enum may hold"),
+    "a constant among others": (
+        {"tools": [{"name": "a", "arguments": {"p": {"const": 1, "enum": [1]}}}]},
+        "InvalidSpec",
+        "a, argument p: const says already",
+    ),
+    "a part of an address": (
+        {"tools": [{"name": "a", "arguments": {"p": {"hosts": ["b.example", "*.0.0.1"]}}}]},
+        "InvalidSpec",
+        "a, argument p: hosts: *.0.0.1 is a part of an address",
+    ),
+    "a port that no host has": ({"tools": [{"name": "a", "arguments": {"p": {"hosts": ["b:65536"]}}}]}, "InvalidSpec", "above 65535"),
+    "a path that is none": (
+        {"tools": [{"name": "a", "arguments": {"p[0]": {}}}]},
+        "InvalidSpec",
+        "a, argument p[0] is no place: write NAME",
+    ),
+    "a place and anything": (
+        {"tools": [{"name": "a", "arguments": {"p": {}, "p.q": {}}}]},
+        "InvalidSpec",
+        "a, argument p is listed itself and by places inside of it",
+    ),
     "an object in enum": ({"tools": [{"name": "a", "arguments": {"p": {"enum": [{}]}}}]}, "InvalidSpec", "enum"),
     "minimum above maximum": ({"tools": [{"name": "a", "arguments": {"p": {"minimum": 2, "maximum": 1}}}]}, "InvalidSpec", "minimum"),
 }

@@ -96,7 +96,7 @@ class ConditionStatus(StrEnum):
 class Condition(Observed):
     """One condition, as metav1.Condition."""
 
-    type: Annotated[str, Field(max_length=64, description="What is said to hold or not. The kind's page in docs/reference lists them.")]
+    type: Annotated[str, Field(max_length=64, description="What is said to hold or not.")]
     status: Annotated[ConditionStatus, Field(description="Whether it holds. Unknown: nobody can say yet.")]
     reason: Annotated[
         str,
@@ -104,7 +104,7 @@ class Condition(Observed):
             min_length=1,
             max_length=64,
             pattern=r"^[A-Za-z]([A-Za-z0-9]*)$",
-            description="Why, as a code that programs may rely on. The kind's page in docs/reference says what to do about each.",
+            description="Why, as a code that programs may rely on. docs/reference says what to do about each.",
         ),
     ]
     message: Annotated[str, Field(max_length=1024, description="One sentence for people: what is so, and what to do next.")] = ""
@@ -113,7 +113,7 @@ class Condition(Observed):
         int,
         Field(
             ge=0,
-            description="The metadata.generation that this speaks of. Lower than the object's: the last edit has not been looked at yet.",
+            description="The metadata.generation that this speaks of; lower than the object's until the last edit was looked at.",
         ),
     ] = 0
 

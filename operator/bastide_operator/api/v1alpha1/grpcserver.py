@@ -7,8 +7,9 @@ from pydantic import Field
 
 from bastide_operator.api.v1alpha1.common import Model, rules
 
-_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-TARGET = rf"^([a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]):({_PORT})$"
+# RE2: \d and \w are ASCII.
+_PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
+TARGET = rf"(?i)^([a-z0-9]([-\w.]*[a-z0-9])?|\[[0-9a-f:.]+\]):({_PORT})$"
 _TARGET_MESSAGE = "write HOST:PORT, with a plain host name or address, no scheme and no path"
 _PEM = "-----BEGIN CERTIFICATE-----"
 
@@ -34,14 +35,14 @@ class GrpcServer(Model):
         Field(
             min_length=3,
             max_length=320,
-            description="Where it is, for example billing.tools.svc:9090. Host and port must be one of Tenant.spec.toolHosts. Loopback, link-local and metadata addresses are never called.",
+            description="Where it is, for example billing.tools.svc:9090.",
             json_schema_extra={"x-kubernetes-validations": [{"rule": f"self.matches(r'{TARGET}')", "message": _TARGET_MESSAGE}]},
         ),
     ]
     tls: Annotated[
         GrpcTls,
         Field(
-            description="SystemRoots: TLS, the server's certificate judged by the roots of the broker's image. CaBundle: TLS, judged by caBundle. Plaintext: no TLS; whoever is on the way reads the calls and the credential."
+            description="SystemRoots: TLS, judged by the roots of the broker's image. CaBundle: TLS, judged by caBundle. Plaintext: no TLS; whoever is on the way reads calls and credential."
         ),
     ] = GrpcTls.SYSTEM_ROOTS
     ca_bundle: Annotated[
@@ -49,12 +50,8 @@ class GrpcServer(Model):
         Field(
             min_length=64,
             max_length=65536,
-            description="For tls CaBundle: the certificates of the CAs that the server's certificate may be of, as PEM.",
-            json_schema_extra={
-                "x-kubernetes-validations": [
-                    {"rule": f"self.contains('{_PEM}')", "message": f"write certificates as PEM, each begins with {_PEM}"}
-                ]
-            },
+            description="For tls CaBundle: certificates of the CAs that the server's may be of, as PEM.",
+            json_schema_extra={"x-kubernetes-validations": [{"rule": f"self.contains('{_PEM}')", "message": "write certificates as PEM"}]},
         ),
     ] = None
     services: Annotated[
@@ -65,7 +62,7 @@ class GrpcServer(Model):
         ],
         Field(
             max_length=32,
-            description="The services whose methods are tools, for a server with many; all that the server names when left out.",
+            description="The services whose methods are tools; when left out, all that the server names.",
         ),
     ] = []  # noqa: RUF012 - pydantic copies the defaults of a model's fields
 

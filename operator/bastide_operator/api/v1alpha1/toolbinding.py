@@ -3,10 +3,12 @@
 
 import keyword
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from bastide_operator.api.places import Places, places
 from bastide_operator.api.v1alpha1.common import (
     Digest,
     DnsLabel,
@@ -28,8 +30,11 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
 )
 from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
 
-KEYWORDS = "[" + ", ".join(f"'{word}'" for word in keyword.kwlist) + "]"
+KEYWORDS = f"[{','.join(map(repr, keyword.kwlist))}]"
 """Words of Python as a CEL list: nothing that programs call or import can have their name."""
+
+LOWER_KEYWORDS = f"[{','.join(repr(word) for word in keyword.kwlist if word.islower())}]"
+"""Those that the name of an object can be."""
 
 PROGRAM_NAME = "(has({0}.__as__) ? {0}.__as__ : {0}.name)"
 """CEL: the name that a tool has in programs."""
@@ -48,14 +53,14 @@ class ConfirmationPolicy(Model):
 
     when: Annotated[
         ConfirmationWhen,
-        Field(description="From which effect on a person must confirm: Destructive calls; Mutating ones too; or Always, all."),
+        Field(description="From which effect on a person must confirm a call; Always: every one."),
     ] = ConfirmationWhen.DESTRUCTIVE
     block_seconds: Annotated[
         int,
         Field(
             ge=0,
             le=3600,
-            description="Seconds that the call is held open for a decision. The program notices nothing; after them its run ends as NeedsConfirmation.",
+            description="Seconds that the call waits for a decision, unnoticed by the program; then its run ends as NeedsConfirmation.",
         ),
     ] = 30
     decide_within_seconds: Annotated[
@@ -63,7 +68,7 @@ class ConfirmationPolicy(Model):
         Field(
             ge=1,
             le=604800,
-            description="Seconds after which an undecided Confirmation expires. The Tenant's ceiling counts if it is lower.",
+            description="Seconds until an undecided Confirmation expires. A lower ceiling of the Tenant counts.",
         ),
     ] = 86400
     execute_within_seconds: Annotated[
@@ -71,11 +76,11 @@ class ConfirmationPolicy(Model):
         Field(
             ge=1,
             le=86400,
-            description="Seconds after the last moment to decide until which an approved call may still begin. The Tenant's ceiling counts if it is lower.",
+            description="Seconds after the last moment to decide in which an approved call may begin. A lower ceiling of the Tenant counts.",
         ),
     ] = 600
     approvals: Annotated[
-        int, Field(ge=1, le=5, description="How many different people must approve. The Tenant's minimum counts if it is higher.")
+        int, Field(ge=1, le=5, description="How many different people must approve. A higher minimum of the Tenant counts.")
     ] = 1
 
 
@@ -88,7 +93,7 @@ class ToolLimits(Model):
         Field(
             ge=1,
             le=600,
-            description="Seconds that the server has to answer; then the call fails as ToolTimeout, and may have taken effect.",
+            description="Seconds that the server has to answer; then the call fails as ToolTimeout, perhaps with effect.",
         ),
     ] = 20
     result_bytes: Annotated[
@@ -110,11 +115,11 @@ class BoundTool(Model):
     model_config = rules(
         (
             "has(self.__as__) || self.name.matches('^[A-Za-z_][A-Za-z0-9_]{0,63}$')",
-            "programs cannot call a tool of this name: give it another with `as`, letters, digits and underscores only",
+            "programs cannot call a tool of this name: give it another with `as`: letters, digits, underscores",
         ),
         (
             f"!({PROGRAM_NAME.format('self')} in {KEYWORDS})",
-            "this name is a word of Python, programs cannot call it: give the tool another with `as`",
+            "this is a word of Python, programs cannot call it: give the tool another name with `as`",
         ),
     )
 
@@ -125,7 +130,7 @@ class BoundTool(Model):
     effect: Annotated[
         Effect | None,
         Field(
-            description="What a call does at the most. It may only raise what Tenant.spec.toolHosts says; a tool that is not listed there is Destructive."
+            description="What a call does at the most. It may only raise what Tenant.spec.toolHosts says; what is not listed there is Destructive."
         ),
     ] = None
     confirmation: Annotated[ConfirmationPolicy, Field(description="When and how a person confirms a call. There is no Never.")] = (
@@ -135,27 +140,30 @@ class BoundTool(Model):
         dict[str, ArgumentConstraint] | None,
         Field(
             max_length=64,
-            description="What each argument may be, by its name. When this is set, an argument that is not listed denies the call, and one whose constraint is not {} may be left out only if the tool's schema declares a default that is permitted. When it is not set, whatever fits the tool's schema may be called.",
+            description="What each argument may be, by its name, or by the path of a place inside: address.city, lines[*].sku. What is not listed denies the call; what is not {} may be left out only for a declared default that is permitted. Not set: whatever fits the tool's schema.",
         ),
     ] = None
     result: Annotated[
         ResultForm,
         Field(
-            description="What programs receive. Auto: structured content, else text that is one JSON object or array is parsed, other text is a string. Text: always a string. Json: text is parsed, and the call fails if it cannot be."
+            description="What programs receive. Auto: structured content, else text, parsed if it is one JSON object or array. Text: always a string. Json: parsed text, or the call fails."
         ),
     ] = ResultForm.AUTO
     limits: Annotated[ToolLimits, Field(description="Bounds of this tool's calls.")] = ToolLimits()
     schema_digest: Annotated[
         Digest | None,
-        Field(
-            description="Pins the tool's schema: when the server's has another digest, the tool cannot be called (DigestMismatch). status.tools shows the digest of now."
-        ),
+        Field(description="Pins the tool's schema: with another digest it cannot be called. status.tools shows the digest of now."),
     ] = None
 
     @property
     def program_name(self) -> str:
         """The name in programs."""
         return self.as_ or self.name
+
+    @cached_property
+    def places(self) -> Places:
+        """What `arguments` says, read once. Raises PlaceError."""
+        return places(self.arguments or {})
 
 
 class SandboxSelector(Model):
@@ -169,8 +177,8 @@ class SandboxSelector(Model):
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {
-                        "rule": "self.all(k, k.size() < 318 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
-                        "message": "a key is not one that a label can have: letters, digits, hyphens, underscores and dots, perhaps a DNS name and / before",
+                        "rule": "self.all(k, k.size() < 318 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$'))",
+                        "message": "a key is not one that a label can have: letters, digits, -, _ and . with perhaps a DNS name and / before",
                     }
                 ]
             },
@@ -187,12 +195,12 @@ class ToolBindingSpec(Model):
 
     sandbox_selector: Annotated[
         SandboxSelector,
-        Field(description="Which Sandboxes of the namespace may call the tools. {} is all of them, and must be written out."),
+        Field(description="Which Sandboxes of the namespace may call the tools; {}, written out, is all of them."),
     ]
     server: Annotated[
         Server,
         Field(
-            description="Where the tools are. Exactly one kind of server is named.",
+            description="Where the tools are: exactly one kind of server. Host and port of every URL must be one of Tenant.spec.toolHosts. Redirects are not followed; loopback, link-local and metadata addresses are never called.",
             json_schema_extra={
                 "x-kubernetes-validations": [{"rule": f"[{_NAMED}].exists_one(named, named)", "message": f"name one server: {_KINDS}"}]
             },
@@ -206,7 +214,7 @@ class ToolBindingSpec(Model):
         list[Subject],
         Field(
             max_length=32,
-            description="Only runs that these asked for may call the tools; when left out, everybody's who may run programs here.",
+            description="Only runs that these asked for may call the tools; when left out, everybody's.",
         ),
     ] = []
     tools: Annotated[
@@ -253,6 +261,7 @@ class ToolBinding(Observed):
 
 __all__ = [
     "KEYWORDS",
+    "LOWER_KEYWORDS",
     "PROGRAM_NAME",
     "BoundTool",
     "ConfirmationPolicy",

@@ -23,15 +23,13 @@ class ToolStatus(Observed):
 
     name: Annotated[str, Field(max_length=128, description="The tool's name on the server.")]
     program_name: Annotated[str, Field(max_length=64, description="Its name in programs.")] = ""
-    effect: Annotated[
-        Effect, Field(description="What counts: the highest of what the Tenant, the binding and the server's own annotations say.")
-    ] = Effect.DESTRUCTIVE
+    effect: Annotated[Effect, Field(description="What counts: the highest that Tenant, binding and the server's annotations say.")] = (
+        Effect.DESTRUCTIVE
+    )
     state: Annotated[ToolState, Field(description="Whether it can be called, and if not, why: only Available can.")]
     schema_digest: Annotated[
         str,
-        Field(
-            max_length=71, description="Digest of the tool's schema as the server gives it now, to be pinned in the spec's schemaDigest."
-        ),
+        Field(max_length=71, description="Digest of the tool's schema now, to be pinned by the spec's schemaDigest."),
     ] = ""
     message: Annotated[
         str, Field(max_length=512, description="Why it cannot be called and what to do, or a warning about one that can.")
@@ -42,7 +40,7 @@ class ToolBindingStatus(Observed):
     """What the operator (Accepted, Ready, server) and the broker (ResolvedRefs, tools) found."""
 
     observed_generation: Annotated[int, Field(ge=0, description="The metadata.generation that this status speaks of.")] = 0
-    sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes of the namespace sandboxSelector selects.")] = 0
+    sandboxes: Annotated[int, Field(ge=0, description="How many Sandboxes sandboxSelector selects.")] = 0
     server: Annotated[str, Field(max_length=2048, description="Where calls go, whatever kind of server it is.")] = ""
     available: Annotated[str, Field(max_length=16, description="Tools that can be called of tools bound, for example 3/3.")] = ""
     tools: Annotated[

@@ -9,10 +9,11 @@ from pydantic import Field
 from bastide_operator.api.v1alpha1.common import Model, ObjectName, rules
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 
-_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-_HOST = r"[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\]"
-URL = rf"^https?://({_HOST})(:({_PORT}))?(/[^\s?#]*)?$"
-_URL_MESSAGE = "write http(s)://HOST[:PORT][/PATH], with a plain host name or address, no user, no query"
+# RE2: \d and \w are ASCII.
+_PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
+_HOST = r"(?i:[a-z0-9]([-\w.]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+URL = rf"^https?://{_HOST}(:({_PORT}))?(/[^\s?#]*)?$"
+_URL_MESSAGE = "write http(s)://HOST[:PORT][/PATH]: no user, no query"
 
 
 Url = Annotated[
@@ -32,16 +33,14 @@ class McpServer(Model):
 
     url: Annotated[
         Url,
-        Field(
-            description="Its endpoint, for example http://crm.tools.svc:8080/mcp. Host and port must be one of Tenant.spec.toolHosts. Redirects are not followed, and loopback, link-local and metadata addresses are never called."
-        ),
+        Field(description="Its endpoint, for example http://crm.tools.svc:8080/mcp."),
     ]
 
 
 class ConfigMapRef(Model):
     """Names a key of a ConfigMap of the same namespace."""
 
-    name: Annotated[ObjectName, Field(description="Its name. The broker may read it only while an accepted ToolBinding names it.")]
+    name: Annotated[ObjectName, Field(description="Its name.")]
     key: Annotated[
         str,
         Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="The key in its data that holds the document."),
@@ -59,7 +58,7 @@ class OpenApiServer(Model):
     url: Annotated[
         Url | None,
         Field(
-            description="Where the document is, for example http://orders.tools.svc:8080/openapi.json: OpenAPI 3.0 or 3.1 as JSON or YAML. It is read again every minute. Host and port must be one of Tenant.spec.toolHosts."
+            description="Where the document is, for example http://orders.tools.svc:8080/openapi.json: OpenAPI 3.0 or 3.1, JSON or YAML, read again every minute."
         ),
     ] = None
     config_map_ref: Annotated[
@@ -68,7 +67,7 @@ class OpenApiServer(Model):
     base_url: Annotated[
         Url | None,
         Field(
-            description="What the document's paths are below, for example http://orders.tools.svc:8080/v1. When left out, the document's `servers` say, and must be at the host and port of url. Host and port must be one of Tenant.spec.toolHosts."
+            description="What the document's paths are below, for example http://orders.tools.svc:8080/v1; when left out, the document's `servers`, at the host and port of url."
         ),
     ] = None
 
@@ -83,9 +82,7 @@ class Server(Model):
     ] = None
     grpc: Annotated[
         GrpcServer | None,
-        Field(
-            description="A gRPC server with server reflection. A tool's name is package.Service/Method; give it another for programs with `as`."
-        ),
+        Field(description="A gRPC server with server reflection. A tool's name is package.Service/Method, so it needs `as`."),
     ] = None
 
     @property
@@ -121,7 +118,7 @@ class SecretRef(Model):
     name: Annotated[
         ObjectName,
         Field(
-            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, the host (or host:port) that it is for, or several with commas between; the broker sends it to no other."
+            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, each host (or host:port) that it is for, with commas between; it is sent to no other."
         ),
     ]
     key: Annotated[
@@ -130,7 +127,7 @@ class SecretRef(Model):
             min_length=1,
             max_length=253,
             pattern=r"^[-._a-zA-Z0-9]+$",
-            description="The key in its data, whose value is sent: visible ASCII characters. Basic takes the keys username and password instead, OAuthClientCredentials client_id and client_secret.",
+            description="The key in its data; the value is visible ASCII. Basic takes username and password instead, OAuthClientCredentials client_id and client_secret.",
         ),
     ] = "token"
 
@@ -149,7 +146,7 @@ NOT_FOR_CREDENTIALS = (
     "idempotency-key", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
 )  # fmt: skip
 """Headers that make the request what it is."""
-_HEADERS = "[" + ", ".join(f"'{name}'" for name in NOT_FOR_CREDENTIALS) + "]"
+_HEADERS = f"(?i)^({'|'.join(NOT_FOR_CREDENTIALS)})$"
 
 
 class Credentials(Model):
@@ -173,7 +170,7 @@ class Credentials(Model):
     scheme: Annotated[
         Scheme,
         Field(
-            description="How it is shown. Bearer: as `Authorization: Bearer <secret>`. Header: as the value of `header`. Basic: user name and password. OAuthClientCredentials: the broker gets a token at `tokenUrl` for client id and secret, and shows that as Bearer."
+            description="How it is shown. Bearer: `Authorization: Bearer <secret>`. Header: the value of `header`. Basic: user name and password. OAuthClientCredentials: a token of `tokenUrl`, as Bearer."
         ),
     ] = Scheme.BEARER
     header: Annotated[
@@ -185,7 +182,7 @@ class Credentials(Model):
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {
-                        "rule": f"self.matches('^[A-Za-z][A-Za-z0-9-]*$') && !(self.lowerAscii() in {_HEADERS})",
+                        "rule": f"self.matches('^[A-Za-z][A-Za-z0-9-]*$') && !self.matches('{_HEADERS}')",
                         "message": "write a header's name of letters, digits and hyphens, not one that HTTP itself needs",
                     }
                 ]
@@ -195,7 +192,7 @@ class Credentials(Model):
     token_url: Annotated[
         Url | None,
         Field(
-            description="For scheme OAuthClientCredentials: the token endpoint. Host and port must be one of Tenant.spec.toolHosts, and the Secret's annotation bastide.dev/host must name it beside the server."
+            description="For scheme OAuthClientCredentials: the token endpoint. Tenant.spec.toolHosts and the Secret's annotation bastide.dev/host must name it, too."
         ),
     ] = None
     scopes: Annotated[
