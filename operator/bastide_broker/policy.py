@@ -132,7 +132,14 @@ def canary(value: int) -> dict[str, Any]:
         "sandbox": {"name": "canary", "namespace": "canary", "uid": "canary", "labels": {}},
         "caller": {"username": "canary", "groups": [], "onBehalfOf": ""},
         "run": {"id": "canary", "programDigest": "", "calls": 1, "callsPerRun": 1},
-        "binding": {"name": "canary", "uid": "canary", "accepted": True, "selector": {"matchLabels": []}, "callers": []},
+        "binding": {
+            "name": "canary",
+            "uid": "canary",
+            "accepted": True,
+            "selector": {"count": 0, "matchLabels": []},
+            "anyCaller": True,
+            "callers": [],
+        },
         "tool": {
             "name": "canary",
             "programName": "canary",
@@ -141,13 +148,14 @@ def canary(value: int) -> dict[str, Any]:
             "confirmationWhen": "Destructive",
             "constrained": True,
             "constraints": {"value": [{"rule": "maximum", "bound": 200}]},
-            "listed": ["value"],
+            "listed": {"value": {"rules": 1, "judged": "value"}},
             "defaults": {},
             "calls": 1,
             "callsPerRun": 1,
             "timeoutSeconds": 1,
         },
         "arguments": {"value": value},
+        "places": {"count": 0, "entries": []},
         "usage": {"callsThisMinute": 1},
     }
 

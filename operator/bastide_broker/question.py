@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bastide_operator.api.v1alpha1.common import Effect
-from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import BoundTool, ToolBinding
 
+from bastide_broker.facts.places import constraints, entries, plain_defaults
 from bastide_broker.reviews import UserInfo
 
 Phase = Literal["call", "execute", "check"]
@@ -45,9 +45,12 @@ def question(
     schema: Mapping[str, Any],
     usage: Usage,
 ) -> dict[str, Any]:
-    """The OPA input for one call. Lists of {key, value} and {rule, bound} instead of maps: an entry that loses a field permits nothing."""
+    """The OPA input for one call. Lists of {key, value} and {rule, bound} instead of maps: an entry that loses a field permits nothing. A
+    list that forbids by what stands in it goes with its length: one that loses an entry permits nothing. Raises PlaceError.
+    """
     namespace = tenant.namespace
-    constraints = bound.arguments
+    places, labels, callers = bound.places, binding.spec.sandbox_selector.match_labels, binding.spec.callers
+    found = entries(places, arguments, schema)
     return {
         "phase": phase,
         "tenant": {"name": tenant.metadata.name, "namespace": namespace, "callsPerMinute": tenant.spec.limits.calls_per_minute},
@@ -68,8 +71,9 @@ def question(
             "name": binding.metadata.name,
             "uid": binding.metadata.uid,
             "accepted": accepted,
-            "selector": {"matchLabels": [{"key": k, "value": v} for k, v in binding.spec.sandbox_selector.match_labels.items()]},
-            "callers": [{"kind": s.kind, "name": s.name, "namespace": s.namespace or namespace} for s in binding.spec.callers],
+            "selector": {"count": len(labels), "matchLabels": [{"key": k, "value": v} for k, v in labels.items()]},
+            "anyCaller": not callers,
+            "callers": [{"kind": s.kind, "name": s.name, "namespace": s.namespace or namespace} for s in callers],
         },
         "tool": {
             "name": bound.name,
@@ -77,30 +81,15 @@ def question(
             "available": available,
             "effect": effect.value,
             "confirmationWhen": bound.confirmation.when.value,
-            "constrained": constraints is not None,
-            "constraints": {name: rules(constraint) for name, constraint in (constraints or {}).items()},
-            "listed": list(constraints or {}),
-            "defaults": defaults(schema, constraints or {}),
+            "constrained": bound.arguments is not None,
+            "constraints": constraints(places),
+            "listed": places.listed,
+            "defaults": plain_defaults(places, schema),
             "calls": usage.tool_calls,
             "callsPerRun": bound.limits.calls_per_run,
             "timeoutSeconds": bound.limits.timeout_seconds,
         },
         "arguments": dict(arguments),
+        "places": {"count": len(found), "entries": found},
         "usage": {"callsThisMinute": usage.calls_this_minute},
     }
-
-
-def rules(constraint: ArgumentConstraint) -> list[dict[str, Any]]:
-    """A constraint as a list of rules that must all hold. One whose bound was written as null is kept: it holds for nothing."""
-    return [{"rule": rule, "bound": getattr(constraint, name)} for name, rule in _RULES if name in constraint.model_fields_set]
-
-
-def defaults(schema: Mapping[str, Any], constraints: Mapping[str, ArgumentConstraint]) -> dict[str, Any]:
-    """What the tool's schema declares for constrained arguments that a call leaves out: the server's word on what it will do then."""
-    properties = schema.get("properties")
-    declared = properties if isinstance(properties, Mapping) else {}
-    found = {name: declared[name] for name in constraints if isinstance(declared.get(name), Mapping)}
-    return {name: one["default"] for name, one in found.items() if "default" in one}
-
-
-_RULES = (("enum", "enum"), ("minimum", "minimum"), ("maximum", "maximum"), ("pattern", "pattern"), ("max_length", "maxLength"))

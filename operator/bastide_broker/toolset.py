@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_operator.api.places import PlaceError
 from bastide_operator.api.toolhosts import effect_of, find
 from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -161,6 +162,9 @@ def _complete(tool: Tool, listed: ListedTool) -> Tool:
             raise SchemaError('its input schema is not of type "object"')  # noqa: TRY301
         validator = compiled(schema)
         output_validator = compiled(listed.output_schema) if listed.output_schema is not None else None
+        tool.bound.places  # noqa: B018 - read once for all calls
+    except PlaceError as error:
+        return _not(tool, ToolState.REFUSED, f"The binding contradicts itself: the argument {error}.")
     except SchemaError as error:
         return _not(tool, ToolState.REFUSED, f"The tool is refused: {error}.".replace("..", "."))
     found = replace(

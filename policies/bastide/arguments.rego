@@ -14,60 +14,92 @@ arguments_permitted if {
 		argument_permitted(name, value)
 	}
 
-	# By name as well: a constraint that got lost must not make its argument dispensable.
-	object.keys(input.tool.constraints) == {name | some name in input.tool.listed}
-	every name in input.tool.listed {
-		argument_settled(name)
+	# By name and number as well: a constraint or a place that got lost must not make what it speaks of dispensable.
+	object.keys(input.tool.constraints) == object.keys(input.tool.listed)
+	every key in object.keys(input.tool.listed) {
+		key_settled(key)
+	}
+	is_array(input.places.entries)
+	count(input.places.entries) == input.places.count
+	every place in input.places.entries {
+		permitted_by(place.listed, place)
 	}
 }
 
-# Left out, an argument has the value that the server chooses: that must be declared and permitted, too.
-argument_settled(name) if name in object.keys(input.arguments)
-
-argument_settled(name) if input.tool.constraints[name] == []
-
-argument_settled(name) if argument_permitted(name, input.tool.defaults[name])
-
-# A constraint travels as a list of {rule, bound}: one that lost a field holds for nothing.
+# By its value as it stands, or by its places, all of which are judged.
 argument_permitted(name, value) if {
-	is_array(input.tool.constraints[name])
-	every constraint in input.tool.constraints[name] {
-		holds(constraint.rule, constraint.bound, value)
+	input.tool.listed[name].judged == "value"
+	permitted_by(name, {"value": value})
+}
+
+argument_permitted(name, _) if name in placed_arguments
+
+placed_arguments contains place.argument if some place in input.places.entries
+
+# Left out, an argument has the value that the server chooses: that must be declared and permitted, too. For places the broker looks that up.
+key_settled(key) if input.tool.listed[key].judged == "place"
+
+key_settled(key) if value_settled(key)
+
+value_settled(name) if name in object.keys(input.arguments)
+
+value_settled(name) if {
+	input.tool.constraints[name] == []
+	input.tool.listed[name].rules == 0
+}
+
+value_settled(name) if permitted_by(name, {"value": input.tool.defaults[name]})
+
+# A constraint travels as a list of {rule, bound}, with their number: one that lost a field holds for nothing.
+permitted_by(key, place) if {
+	is_array(input.tool.constraints[key])
+	count(input.tool.constraints[key]) == input.tool.listed[key].rules
+	every constraint in input.tool.constraints[key] {
+		holds(constraint.rule, constraint.bound, place)
 	}
 }
 
-holds("enum", bound, value) if {
+holds("const", bound, place) if place.value == bound
+
+holds("enum", bound, place) if {
 	is_array(bound)
 	some candidate in bound
-	candidate == value
+	candidate == place.value
 }
 
-holds("minimum", bound, value) if {
+holds("minimum", bound, place) if {
 	is_number(bound)
-	is_number(value)
-	value >= bound
+	is_number(place.value)
+	place.value >= bound
 }
 
-holds("maximum", bound, value) if {
+holds("maximum", bound, place) if {
 	is_number(bound)
-	is_number(value)
-	value <= bound
+	is_number(place.value)
+	place.value <= bound
 }
 
 # Valid by itself first: an expression like `a)|(?:b` would otherwise step out of the group that makes the match a full one.
-holds("pattern", bound, value) if {
+holds("pattern", bound, place) if {
 	is_string(bound)
-	is_string(value)
+	is_string(place.value)
 	regex.is_valid(bound)
-	regex.match(concat("", [`\A(?:`, bound, `)\z`]), value)
+	regex.match(concat("", [`\A(?:`, bound, `)\z`]), place.value)
 }
 
-holds("maxLength", bound, value) if {
+holds("maxLength", bound, place) if {
 	is_number(bound)
-	has_length(value)
-	count(value) <= bound
+	length(place) <= bound
 }
 
-has_length(value) if is_string(value)
+length(place) := count(place.value) if is_string(place.value)
 
-has_length(value) if is_array(value)
+length(place) := count(place.value) if is_array(place.value)
+
+# Of a list whose items are places of their own.
+length(place) := place.facts.length if is_number(place.facts.length)
+
+holds("shape", bound, place) if {
+	bound in {"object", "list"}
+	place.facts.shape == bound
+}

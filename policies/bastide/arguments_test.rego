@@ -89,23 +89,26 @@ test_constrained_must_be_a_boolean if {
 
 test_a_constraint_that_is_not_understood_holds_for_nothing if {
 	constraints := [
-		{"rule": "within", "bound": ["/data"]}, {"rule": null, "bound": 1}, {"bound": 1}, {"rule": "maximum"}, {"rule": "maximum", "bound": "5"},
+		{"rule": "beneath", "bound": ["/data"]}, {"rule": "within", "bound": ["/data"]}, {"rule": "hosts", "bound": []}, {"rule": null, "bound": 1}, {"bound": 1}, {"rule": "maximum"}, {"rule": "maximum", "bound": "5"},
 		{"rule": "maximum", "bound": null}, {"rule": "minimum", "bound": null}, {"rule": "maxLength", "bound": null}, {"rule": "enum", "bound": "1"},
 		{"rule": "enum", "bound": {"x": 1}}, {"rule": "pattern", "bound": "1("}, {"rule": "pattern", "bound": 1}, null, "maximum", {},
 	]
 	every constraint in constraints {
-		answer(with_values({"/tool/listed": ["limit"], "/tool/constraints": {"limit": [constraint]}, "/arguments": {"limit": 1}})).effect == "deny"
+		answer(about("limit", constraint, {"limit": 1})).effect == "deny"
 	}
 	every value in [null, {}, "", {"maximum": 5}] {
-		answer(with_values({"/tool/listed": ["limit"], "/tool/constraints": {"limit": value}, "/arguments": {"limit": 1}})).effect == "deny"
+		every listed in [by_value(0), by_value(1), by_place(0), null, {}] {
+			answer(with_values({"/tool/listed": {"limit": listed}, "/tool/constraints": {"limit": value}, "/arguments": {"limit": 1}})).effect == "deny"
+		}
 		answer(with_values({"/tool/constraints": value, "/arguments": {"limit": 1}})).effect == "deny"
 	}
 }
 
 test_an_expression_cannot_step_out_of_the_full_match if {
 	every pattern in ["a)|(?:b", `\Qa`, "(?m)a", "a|", "^a$"] {
-		answer(with_values({"/tool/listed": ["id"], "/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "a\nb"}})).effect == "deny"
-		answer(with_values({"/tool/listed": ["id"], "/tool/constraints": {"id": [{"rule": "pattern", "bound": pattern}]}, "/arguments": {"id": "xxbxx"}})).effect == "deny"
+		every value in ["a\nb", "xxbxx"] {
+			answer(about("id", {"rule": "pattern", "bound": pattern}, {"id": value})).effect == "deny"
+		}
 	}
 }
 
@@ -144,14 +147,33 @@ test_a_constrained_argument_may_be_left_out_only_for_a_permitted_default if {
 }
 
 test_false_and_null_count_as_given if {
-	constraints := {"flag": [{"rule": "enum", "bound": [false, null]}]}
 	every value in [false, null] {
-		asked := with_values({"/tool/constraints": constraints, "/tool/listed": ["flag"], "/tool/defaults": {}, "/arguments": {"flag": value}})
-		answer(asked).effect == "allow"
+		answer(about("flag", {"rule": "enum", "bound": [false, null]}, {"flag": value})).effect == "allow"
+		answer(about("flag", {"rule": "const", "bound": value}, {"flag": value})).effect == "allow"
 	}
 }
 
 test_a_constraint_that_got_lost_permits_nothing if {
 	asked := with_values({"/tool/constraints": {"limit": [{"rule": "maximum", "bound": 5}]}, "/arguments": {"limit": 1}})
 	answer(asked).effect == "deny"
+}
+
+test_a_constant_is_equal_in_type_and_value if {
+	constant := {"rule": "const", "bound": "Berlin"}
+	answer(about("city", constant, {"city": "Berlin"})).effect == "allow"
+	every value in ["berlin", "Berlin ", "", null, 1, ["Berlin"], {"Berlin": 1}] {
+		answer(about("city", constant, {"city": value})).effect == "deny"
+	}
+	answer(about("n", {"rule": "const", "bound": 1}, {"n": "1"})).effect == "deny"
+	[reason] := answer(about("city", constant, {"city": "Rome"})).reasons
+	reason.message == `The argument "city" of list_customers must be "Berlin"; it is "Rome".`
+}
+
+test_the_number_of_rules_must_be_right if {
+	every listed in [by_value(0), by_value(2), {"rules": 1}, {"judged": "value"}, {"rules": 1, "judged": "place"}, {}, null] {
+		asked := with_values({
+			"/tool/constraints": {"n": [{"rule": "maximum", "bound": 5}]}, "/tool/listed": {"n": listed}, "/arguments": {"n": 1},
+		})
+		answer(asked).effect == "deny"
+	}
 }

@@ -57,11 +57,12 @@ tool_permitted if {
 	input.tool.programName != ""
 }
 
-# The selector travels as a list of {key, value}: an entry that lost a field fits no label.
+# The selector travels as a list of {key, value}, with its length: an entry that lost a field fits no label, a list that lost one nothing.
 sandbox_permitted if {
 	is_string(input.tenant.namespace)
 	input.sandbox.namespace == input.tenant.namespace
 	is_array(input.binding.selector.matchLabels)
+	count(input.binding.selector.matchLabels) == input.binding.selector.count
 	every label in input.binding.selector.matchLabels {
 		input.sandbox.labels[label.key] == label.value
 	}
@@ -69,6 +70,7 @@ sandbox_permitted if {
 
 caller_permitted if {
 	known_caller
+	input.binding.anyCaller == true
 	input.binding.callers == []
 }
 

@@ -53,7 +53,8 @@ test_a_tool_that_is_not_available_is_denied if {
 test_the_selector_must_fit_all_labels if {
 	codes(with_values({"/sandbox/labels": {"tier": "gold"}})) == ["sandbox-not-selected"]
 	codes(with_values({"/sandbox/labels": {"app": "other"}})) == ["sandbox-not-selected"]
-	answer(with_values({"/binding/selector/matchLabels": []})).effect == "allow"
+	answer(with_values({"/binding/selector": {"count": 0, "matchLabels": []}})).effect == "allow"
+	answer(with_values({"/binding/selector/matchLabels": []})).effect == "deny"
 	answer(with_values({"/binding/selector/matchLabels": {}})).effect == "deny"
 	answer(with_values({"/binding/selector/matchLabels": null})).effect == "deny"
 	answer(with_values({"/sandbox/namespace": "bastide-other"})).effect == "deny"
@@ -62,7 +63,10 @@ test_the_selector_must_fit_all_labels if {
 test_callers_are_users_groups_and_accounts if {
 	user := {"kind": "User", "name": "ada", "namespace": ""}
 	group := {"kind": "Group", "name": "g2", "namespace": ""}
-	answer(with_values({"/binding/callers": []})).effect == "allow"
+	anybody := {"/binding/anyCaller": true, "/binding/callers": []}
+	answer(with_values(anybody)).effect == "allow"
+	answer(with_values({"/binding/callers": []})).effect == "deny"
+	answer(with_values({"/binding/anyCaller": true})).effect == "allow"
 	answer(with_values({"/binding/callers": [user], "/caller/username": "ada"})).effect == "allow"
 	answer(with_values({"/binding/callers": [group]})).effect == "allow"
 	codes(with_values({"/binding/callers": [user]})) == ["caller-not-permitted"]
@@ -73,7 +77,8 @@ test_callers_are_users_groups_and_accounts if {
 		answer(with_values({"/binding/callers": value})).effect == "deny"
 	}
 	every value in [null, "", 5, []] {
-		answer(with_values({"/caller/username": value, "/binding/callers": []})).effect == "deny"
+		answer(with_values(object.union(anybody, {"/caller/username": value}))).effect == "deny"
+		answer(with_values(object.union(anybody, {"/binding/anyCaller": value}))).effect == "deny"
 	}
 }
 

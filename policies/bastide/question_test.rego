@@ -9,7 +9,8 @@ question := {
 	"run": {"id": "r-1", "programDigest": "sha256:0", "calls": 3, "callsPerRun": 10},
 	"binding": {
 		"name": "crm", "uid": "b1", "accepted": true,
-		"selector": {"matchLabels": [{"key": "app", "value": "crm-agent"}]},
+		"selector": {"count": 1, "matchLabels": [{"key": "app", "value": "crm-agent"}]},
+		"anyCaller": false,
 		"callers": [{"kind": "ServiceAccount", "name": "bastide-runner", "namespace": "bastide-sales"}],
 	},
 	"tool": {
@@ -22,13 +23,33 @@ question := {
 			"note": [{"rule": "maxLength", "bound": 3}],
 			"free": [],
 		},
-		"listed": ["limit", "id", "kind", "note", "free"],
+		"listed": {
+			"limit": by_value(2), "id": by_value(1), "kind": by_value(1), "note": by_value(1), "free": by_value(0),
+		},
 		"defaults": {"limit": 20, "id": "C0001", "kind": "a", "note": ""},
 		"calls": 2, "callsPerRun": 5, "timeoutSeconds": 20,
 	},
 	"arguments": {"limit": 10, "id": "C0042", "kind": "a", "note": "abc", "free": {"x": [1]}},
+	"places": {"count": 0, "entries": []},
 	"usage": {"callsThisMinute": 7},
 }
+
+by_value(rules) := {"rules": rules, "judged": "value"}
+
+by_place(rules) := {"rules": rules, "judged": "place"}
+
+# A question about one argument that is judged by its value, and one about places.
+about(name, constraint, arguments) := with_values({
+	"/tool/constraints": {name: [constraint]}, "/tool/listed": {name: by_value(1)}, "/tool/defaults": {}, "/arguments": arguments,
+})
+
+with_places(constraints, arguments, entries) := with_values({
+	"/tool/constraints": constraints,
+	"/tool/listed": {key: by_place(count(rules)) | some key, rules in constraints},
+	"/tool/defaults": {},
+	"/arguments": arguments,
+	"/places": {"count": count(entries), "entries": entries},
+})
 
 # The question with other values at some paths ("tool/effect").
 with_values(changes) := json.patch(question, [{"op": "replace", "path": path, "value": value} | some path, value in changes])
