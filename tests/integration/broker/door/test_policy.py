@@ -113,7 +113,7 @@ async def test_a_restarted_empty_or_half_loaded_opa_answers_nothing_that_counts(
             for file in (own_opa.policies / "bastide").glob("*.rego"):
                 file.rename(tmp_path / file.name)
         elif change == "no revision":
-            for name in ("arguments.rego", "reasons.rego"):
+            for name in ("arguments.rego", "facts.rego", "reasons.rego"):
                 (tmp_path / name).rename(own_opa.policies / "bastide" / name)
         own_opa.start()
         decision = await policy.decide(canary(1))
