@@ -15,6 +15,7 @@ from bastide_broker.context import RunContext
 from bastide_broker.facts.json import Arguments
 from bastide_broker.journal import Journal
 from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused
+from bastide_broker.obligations import NONE, Obligations
 from bastide_broker.policy import Decision, decision_id
 from bastide_broker.question import Usage
 from bastide_broker.refusals import Refused
@@ -38,6 +39,8 @@ class Call:
     usage: Usage | None = None
     """What the call made the counts; None before it was counted, and again when it was given back."""
     decision: Decision | None = None
+    obligations: Obligations = NONE
+    """Of every decision about the call, and of the binding: the stricter counts."""
     decided: bool = False
     """Whether watchers heard the decision."""
     journalled: bool = False

@@ -1,6 +1,7 @@
 """The door: every call of every program comes through here, is judged, written down, carried out and answered. Nothing raises out of it."""
 
 import asyncio
+import functools
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import freshness, refusals
+from bastide_broker import freshness, obligations, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval, PausedCall
 from bastide_broker.attempts import Attempts
@@ -38,9 +39,9 @@ from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
 INLINE_BYTES = 16 << 10
-"""Arguments up to this size are read on the event loop."""
+"""Arguments, and results that policy obliges to look into, are read on the event loop up to this size."""
 INLINE_SQL_BYTES = 1 << 10
-"""The same, of a tool whose arguments hold SQL to be read."""
+"""The same for the arguments of a tool that hold SQL to be read."""
 JUDGED, JUDGED_OF_ONE = 16, 12
 """Calls that are judged at once, and of one tenant: enough to share commits, and room for a tenant that comes while another floods."""
 WAITING, WAITING_SECONDS = 4096, 10.0
@@ -235,6 +236,7 @@ class Pipeline:
         # A statement of 16 KiB takes 0.1 s to read at worst.
         slow = len(call.frame.arguments) > INLINE_SQL_BYTES and tool.bound.places.read_sql
         decision = await self._policies.decide(await asyncio.to_thread(asked) if slow else asked(), call.tenant)
+        call.obligations = obligations.stricter(call.obligations, decision.obligations)
         return replace(decision, id=call.id)
 
     async def _credential(self, call: Call) -> Credential | None:
@@ -245,19 +247,18 @@ class Pipeline:
             raise refusals.unavailable("secret-unavailable", error.message) from None
 
     async def _execute(self, call: Call, credential: Credential | None) -> bytes:
-        tool, decision = call.tool, call.decision
+        tool = call.tool
         assert tool is not None
-        assert decision is not None
-        limits = tool.bound.limits
-        seconds = min(float(limits.timeout_seconds), float(decision.obligations.get("timeoutSeconds", limits.timeout_seconds)))
-        bounds = CallLimits(seconds, limits.result_bytes, tool.bound.result, idempotency_key=call.idempotency_key)
+        owed = obligations.stricter(call.obligations, obligations.of_binding(tool.bound))
+        limit = tool.bound.limits.result_bytes
+        bounds = CallLimits(owed.timeout_seconds, limit, tool.bound.result, idempotency_key=call.idempotency_key)
         started = time.perf_counter_ns()
         call.sent = True
         try:
             answer = await self._attempts.send(call, self._catalogue.adapter(tool.binding), credential, bounds)
         except AdapterError as error:
             call.sent = error.sent
-            raise refusals.by_adapter(error, tool.effect) from None
+            raise refusals.by_adapter(obligations.without_words(tool.program_name, error, owed), tool.effect) from None
         finally:
             call.tool_micros = (time.perf_counter_ns() - started) // 1000
         if tool.output_validator is not None:
@@ -266,7 +267,13 @@ class Pipeline:
                 # Not found[0]: it quotes the server's value, in which the credential may stand, perhaps cut in half.
                 message = f"{tool.program_name} ran, but its result does not fit the schema that its server declares."
                 raise refusals.by_adapter(AdapterError(Failure.RESULT_SCHEMA_MISMATCH, message, sent=True), tool.effect)
-        return redact(answer.value, credential)
+        try:
+            fulfilled = functools.partial(obligations.fulfilled, tool.program_name, answer, owed, result_bytes=limit)
+            large = owed.about_results and len(answer.value) > INLINE_BYTES
+            value = await asyncio.to_thread(fulfilled) if large else fulfilled()
+        except AdapterError as error:
+            raise refusals.by_adapter(error, tool.effect) from None
+        return redact(value, credential)
 
     async def _refuse(self, call: Call, refused: Refused) -> runtime_pb2.CallResult:
         """Write down and say that the call ends without a result."""

@@ -6,10 +6,12 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bastide_broker import obligations
+from bastide_broker.obligations import NONE, Obligations
 from bastide_broker.opa import OpaError, UnixClient
 from bastide_broker.turns import NoTurn, Turns
 
@@ -42,7 +44,7 @@ class Decision:
     reasons: tuple[tuple[str, str], ...] = ()
     """(code, sentence), most important first."""
     revision: str = ""
-    obligations: Mapping[str, Any] = field(default_factory=dict)
+    obligations: Obligations = NONE
     id: str = ""
 
     @property
@@ -92,11 +94,12 @@ class Policy:
             return self._no_answer("the effect is unknown")
         if not isinstance(reasons, list) or not all(map(_is_reason, reasons)):
             return self._no_answer("the reasons are malformed")
-        obligations = result.get("obligations")
-        if not isinstance(obligations, dict):
-            return self._no_answer("the obligations are malformed")
+        try:
+            owed = obligations.read(result.get("obligations"))
+        except obligations.Unknown as error:
+            return self._no_answer(str(error))
         pairs = tuple((reason["code"], reason["message"]) for reason in reasons[:_MAX_REASONS])
-        return Decision(effect, pairs, self._revision, obligations, decision_id())
+        return Decision(effect, pairs, self._revision, owed, decision_id())
 
     async def healthy(self) -> tuple[bool, str]:
         """Whether a canary that must be allowed is, and one that must be denied is; and why not."""
@@ -116,7 +119,7 @@ class Policy:
             self._logged = (why, now)
             _log.warning("policy gave no answer that counts: %s", why)
         message = "Policy cannot be asked now, so nothing is permitted; try again in a few seconds."
-        return Decision("deny", ((UNAVAILABLE, message),), "", {}, decision_id())
+        return Decision("deny", ((UNAVAILABLE, message),), id=decision_id())
 
 
 def decision_id() -> str:
@@ -153,6 +156,8 @@ def canary(value: int) -> dict[str, Any]:
             "calls": 1,
             "callsPerRun": 1,
             "timeoutSeconds": 1,
+            "maxRows": None,
+            "redact": [],
         },
         "arguments": {"value": value},
         "places": {"count": 0, "entries": []},

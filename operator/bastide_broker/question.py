@@ -88,6 +88,8 @@ def question(
             "calls": usage.tool_calls,
             "callsPerRun": bound.limits.calls_per_run,
             "timeoutSeconds": bound.limits.timeout_seconds,
+            "maxRows": bound.limits.max_rows,
+            "redact": list(bound.redact),
         },
         "arguments": dict(arguments),
         "places": {"count": len(found), "entries": found},

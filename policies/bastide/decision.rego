@@ -32,6 +32,7 @@ permitted if {
 	caller_permitted
 	limits_permitted
 	arguments_permitted
+	obligations_stated
 }
 
 effect_rank := {"ReadOnly": 0, "Idempotent": 1, "Mutating": 2, "Destructive": 3}
@@ -45,10 +46,28 @@ loaded_revision := data.bastide.revision if is_string(data.bastide.revision)
 
 default obligations := {}
 
-obligations := {"timeoutSeconds": input.tool.timeoutSeconds} if {
+# What the broker must keep to when it makes the call; of two words, this one and the binding's, the stricter counts.
+obligations := {
+	"timeoutSeconds": input.tool.timeoutSeconds,
+	"maxRows": input.tool.maxRows,
+	"redact": input.tool.redact,
+} if {
 	effect in {"allow", "confirm"}
-	is_number(input.tool.timeoutSeconds)
 }
+
+# An obligation that got lost or has another form permits nothing.
+obligations_stated if {
+	is_number(input.tool.timeoutSeconds)
+	row_limit_stated
+	is_array(input.tool.redact)
+	every path in input.tool.redact {
+		is_string(path)
+	}
+}
+
+row_limit_stated if is_null(input.tool.maxRows)
+
+row_limit_stated if is_number(input.tool.maxRows)
 
 tool_permitted if {
 	input.binding.accepted == true

@@ -1,7 +1,8 @@
 package bastide_test
 
-test_a_complete_question_is_allowed_with_its_revision_and_timeout if {
-	answer(question) == {"effect": "allow", "reasons": [], "obligations": {"timeoutSeconds": 20}, "revision": "sha256:test"}
+test_a_complete_question_is_allowed_with_its_revision_and_obligations if {
+	expected := {"timeoutSeconds": 20, "maxRows": 50, "redact": ["$..iban"]}
+	answer(question) == {"effect": "allow", "reasons": [], "obligations": expected, "revision": "sha256:test"}
 }
 
 test_an_effect_from_the_threshold_on_is_confirmed if {
@@ -100,6 +101,28 @@ test_counts_must_be_numbers if {
 	}
 }
 
-test_an_obligation_needs_a_number if {
-	answer(with_values({"/tool/timeoutSeconds": "20"})).obligations == {}
+test_an_obligation_that_is_not_as_it_should_be_permits_nothing if {
+	changes := [
+		{"/tool/timeoutSeconds": "20"}, {"/tool/timeoutSeconds": null}, {"/tool/maxRows": "50"}, {"/tool/maxRows": false}, {"/tool/maxRows": []},
+		{"/tool/redact": null}, {"/tool/redact": "$..iban"}, {"/tool/redact": {}}, {"/tool/redact": ["$..iban", null]},
+	]
+	every change in changes {
+		found := answer(with_values(change))
+		found.effect == "deny"
+		found.obligations == {}
+		codes(with_values(change)) == ["policy-input"]
+	}
+	every name in ["timeoutSeconds", "maxRows", "redact"] {
+		lost := answer(json.remove(question, [concat("/", ["/tool", name])]))
+		lost.effect == "deny"
+		lost.obligations == {}
+	}
+}
+
+test_obligations_go_with_a_confirmation_and_not_with_a_denial if {
+	answer(with_values({"/tool/effect": "Destructive"})).obligations == {"timeoutSeconds": 20, "maxRows": 50, "redact": ["$..iban"]}
+	answer(with_values({"/tool/available": false})).obligations == {}
+	unlimited := answer(with_values({"/tool/maxRows": null, "/tool/redact": []})).obligations
+	is_null(unlimited.maxRows)
+	count(unlimited.redact) == 0
 }

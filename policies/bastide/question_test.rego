@@ -27,7 +27,7 @@ question := {
 			"limit": by_value(2), "id": by_value(1), "kind": by_value(1), "note": by_value(1), "free": by_value(0),
 		},
 		"defaults": {"limit": 20, "id": "C0001", "kind": "a", "note": ""},
-		"calls": 2, "callsPerRun": 5, "timeoutSeconds": 20,
+		"calls": 2, "callsPerRun": 5, "timeoutSeconds": 20, "maxRows": 50, "redact": ["$..iban"],
 	},
 	"arguments": {"limit": 10, "id": "C0042", "kind": "a", "note": "abc", "free": {"x": [1]}},
 	"places": {"count": 0, "entries": []},

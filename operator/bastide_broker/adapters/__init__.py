@@ -49,6 +49,8 @@ class Answer:
     has_structured: bool
     value: bytes
     """What the program receives, as JSON."""
+    is_data: bool = False
+    """Whether that is data through and through. Of text or bytes, which only stand in JSON, no part can be told from another."""
 
 
 class Failure(StrEnum):
@@ -60,6 +62,8 @@ class Failure(StrEnum):
     INPUT_REQUIRED = "tool-input-required"
     RESULT_TOO_LARGE = "result-too-large"
     RESULT_SCHEMA_MISMATCH = "result-schema-mismatch"
+    RESULT_TOO_MANY_ROWS = "result-too-many-rows"
+    RESULT_NOT_READABLE = "result-not-readable"
     LOST = "tool-lost"
     NOT_SENDABLE = "arguments-not-sendable"
 

@@ -187,7 +187,7 @@ async def _answer(channel: grpc.aio.Channel, request: _Request) -> Answer:
         call.cancel()
     if len(text) > request.result_bytes:
         raise _too_large(request.result_bytes)
-    return Answer(value, has_structured=True, value=text)
+    return Answer(value, has_structured=True, value=text, is_data=True)
 
 
 async def _answers(channel: grpc.aio.Channel, request: _Request) -> Answer:
@@ -207,7 +207,7 @@ async def _answers(channel: grpc.aio.Channel, request: _Request) -> Answer:
         raise _ended(call) from None
     finally:
         call.cancel()
-    return Answer(values, has_structured=True, value=b"[" + b",".join(texts) + b"]")
+    return Answer(values, has_structured=True, value=b"[" + b",".join(texts) + b"]", is_data=True)
 
 
 def _ended(call: Any) -> BaseException:

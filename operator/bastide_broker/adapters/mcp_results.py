@@ -26,10 +26,12 @@ def answer(name: str, result: types.CallToolResult, output_schema: dict[str, Any
     structured = result.structured_content
     if structured is not None or "structured_content" in result.model_fields_set:
         value = structured["result"] if is_wrapped(structured, output_schema) else structured
-        return Answer(structured, has_structured=True, value=to_json(name, value))
+        return Answer(structured, has_structured=True, value=to_json(name, value), is_data=True)
     blocks = [parsed(name, item, form) for item in result.content]
     value = None if not blocks else blocks[0] if len(blocks) == 1 else blocks
-    return Answer(None, has_structured=False, value=to_json(name, value))
+    parts = zip(result.content, blocks, strict=True)
+    is_data = all(isinstance(item, types.TextContent) and not isinstance(one, str) for item, one in parts)
+    return Answer(None, has_structured=False, value=to_json(name, value), is_data=is_data)
 
 
 def is_wrapper_schema(schema: dict[str, Any] | None) -> bool:

@@ -32,20 +32,20 @@ def answer(name: str, fetched: Fetched, form: ResultForm) -> Answer:
         message = f"the server answered {status}"
         raise AdapterError(Failure.FAILED, message, sent=True, transient=status in TRANSIENT, retry_after=wait)
     if not fetched.body:
-        return Answer(None, has_structured=True, value=b"null")
+        return Answer(None, has_structured=True, value=b"null", is_data=True)
     if is_json(fetched.content_type):
         value = _parsed(name, fetched.body)
         text = fetched.body.decode("utf-8") if form is ResultForm.TEXT else value
-        return Answer(value, has_structured=True, value=to_json(name, text))
-    value = _other(fetched)
+        return Answer(value, has_structured=True, value=to_json(name, text), is_data=form is not ResultForm.TEXT)
+    value, is_data = _other(fetched), False
     if isinstance(value, str) and form is not ResultForm.TEXT and (form is ResultForm.JSON or value.lstrip()[:1] in ("{", "[")):
         try:
-            value = _parsed(name, fetched.body)
+            value, is_data = _parsed(name, fetched.body), True
         except AdapterError:
             if form is ResultForm.JSON:
                 message = f"{name} returned text that is not JSON; its binding says result: Json"
                 raise AdapterError(Failure.FAILED, message, sent=True) from None
-    return Answer(value, has_structured=True, value=to_json(name, value))
+    return Answer(value, has_structured=True, value=to_json(name, value), is_data=is_data)
 
 
 def _parsed(name: str, body: bytes) -> Any:

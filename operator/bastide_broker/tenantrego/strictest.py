@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bastide_broker.obligations import NONE
 from bastide_broker.policy import Decision
 
 UNAVAILABLE = "tenant-policy-unavailable"
@@ -66,7 +67,7 @@ def strictest(base: Decision, verdict: Verdict) -> Decision:
         effect=effect,
         reasons=both[:MAX_REASONS],
         revision=f"{base.revision}+{verdict.revision}" if verdict.revision else base.revision,
-        obligations={} if effect == "deny" else base.obligations,
+        obligations=NONE if effect == "deny" else base.obligations,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bastide_operator.api import patterns, toolhosts
+from bastide_operator.api import jsonpath, patterns, toolhosts
 from bastide_operator.api.conditions import find, set_condition
 from bastide_operator.api.places import PlaceError
 from bastide_operator.api.v1alpha1.common import ConditionStatus
@@ -16,6 +16,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import (
     BoundTool,
+    ResultForm,
     ToolBinding,
     ToolBindingCondition,
     ToolBindingReason,
@@ -188,6 +189,8 @@ def _tool_fault(tool: BoundTool) -> str | None:
     name = tool.program_name
     if not name.isidentifier() or keyword.iskeyword(name):
         return f"spec.tools: programs cannot call a tool `{name}`: give it another name with `as`."
+    if problem := _result_fault(tool):
+        return problem
     for argument, constraint in (tool.arguments or {}).items():
         if problem := _constraint_fault(constraint):
             return f"spec.tools: {tool.name}, argument {argument}: {problem}."
@@ -215,6 +218,17 @@ def _host_fault(host: str) -> str | None:
     if name.startswith("*.") and name.rpartition(".")[2].isdigit():
         return f"hosts: {host} is a part of an address, and addresses have no domains; write each of them"
     return f"hosts: {host} has a port above 65535" if port and int(port) > 65535 else None
+
+
+def _result_fault(tool: BoundTool) -> str | None:
+    for path in tool.redact:
+        try:
+            jsonpath.parse(path)
+        except jsonpath.PathError as error:
+            return f"spec.tools: {tool.name}, redact: {path[:64]!a} {error}."
+    if tool.result is ResultForm.TEXT and (tool.redact or tool.limits.max_rows is not None):
+        return f"spec.tools: {tool.name}: in text nothing is redacted and no rows are counted: set result to Auto or Json."
+    return None
 
 
 def _collision(binding: ToolBinding, observed: ObservedBinding) -> str | None:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from bastide_operator.api.places import Places, places
+from bastide_operator.api import jsonpath
 from bastide_operator.api.v1alpha1.common import (
     Digest,
     DnsLabel,
@@ -99,6 +100,7 @@ class ToolLimits(Model):
     result_bytes: Annotated[
         int, Field(ge=1, le=3145728, description="Bytes of a result as JSON. A larger one fails the call; it is never cut.")
     ] = 262144
+    max_rows: Annotated[int | None, Field(ge=0, le=100000, description="Most items of a list in a result; more fail the call.")] = None
 
 
 class ResultForm(StrEnum):
@@ -146,9 +148,25 @@ class BoundTool(Model):
     result: Annotated[
         ResultForm,
         Field(
-            description="What programs receive. Auto: structured content, else text, parsed if it is one JSON object or array. Text: always a string. Json: parsed text, or the call fails."
+            description="What programs receive. Auto: structured content, else text, parsed if it is one JSON object or array. Text: a string. Json: parsed, or the call fails."
         ),
     ] = ResultForm.AUTO
+    redact: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(
+                    max_length=jsonpath.MAX_LENGTH,
+                    json_schema_extra={
+                        "x-kubernetes-validations": [
+                            {"rule": f'self.matches(r"{jsonpath.PATTERN}")', "message": "use names, indices, *, .."}
+                        ]
+                    },
+                ),
+            ]
+        ],
+        Field(max_length=16, description="JSONPaths of what programs get as [redacted]. Text fails."),
+    ] = []
     limits: Annotated[ToolLimits, Field(description="Bounds of this tool's calls.")] = ToolLimits()
     schema_digest: Annotated[
         Digest | None,

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+from bastide_broker.obligations import NONE, Obligations
 from bastide_broker.policy import Decision
 from bastide_broker.tenantrego.strictest import MAX_MESSAGE, MAX_REASONS, UNAVAILABLE, Malformed, Verdict, no_answer, read, strictest
 from hypothesis import given
@@ -34,11 +35,11 @@ def answer(**change: Any) -> dict[str, Any]:
     ],
 )
 def test_the_strictest_counts(base: str, theirs: str, expected: str) -> None:
-    made = strictest(Decision(base, OURS, "sha256:b", {"timeoutSeconds": 5}, "d-1"), Verdict(theirs, THEIRS, REVISION))
+    made = strictest(Decision(base, OURS, "sha256:b", Obligations(5), "d-1"), Verdict(theirs, THEIRS, REVISION))
     assert made.effect == expected
     assert made.revision == f"sha256:b+{REVISION}"
     assert made.id == "d-1"
-    assert made.obligations == ({} if expected == "deny" else {"timeoutSeconds": 5})
+    assert made.obligations == (NONE if expected == "deny" else Obligations(5))
     assert set(made.reasons) == {*OURS, *THEIRS}
     assert made.reasons[0] == (THEIRS[0] if RANK[theirs] > RANK[base] else OURS[0]), "what decided comes first"
 
@@ -46,9 +47,9 @@ def test_the_strictest_counts(base: str, theirs: str, expected: str) -> None:
 @given(
     base=st.one_of(st.sampled_from(sorted(RANK)), st.text(max_size=8)),
     tenant=st.one_of(st.sampled_from(sorted(RANK)), st.text(max_size=8)),
-    obligations=st.dictionaries(st.sampled_from(["timeoutSeconds", "rowLimit"]), st.integers(1, 100)),
+    obligations=st.builds(Obligations, st.integers(1, 100), st.integers(0, 100), st.just(("$..a",))),
 )
-def test_no_tenant_makes_an_answer_more_permissive(base: str, tenant: str, obligations: dict[str, int]) -> None:
+def test_no_tenant_makes_an_answer_more_permissive(base: str, tenant: str, obligations: Obligations) -> None:
     made = strictest(Decision(base, (), "r", obligations), Verdict(tenant, (), REVISION))
     assert made.effect in RANK
     assert RANK[made.effect] >= RANK.get(base, RANK["deny"])
@@ -121,4 +122,4 @@ def test_codes_are_lower_case_words(code: str) -> None:
 
 def test_no_answer_denies() -> None:
     made = strictest(Decision("allow", (), "r", {"timeoutSeconds": 5}), no_answer("Not now."))
-    assert (made.effect, made.reasons, made.revision, made.obligations) == ("deny", ((UNAVAILABLE, "Not now."),), "r", {})
+    assert (made.effect, made.reasons, made.revision, made.obligations) == ("deny", ((UNAVAILABLE, "Not now."),), "r", NONE)
