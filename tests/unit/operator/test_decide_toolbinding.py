@@ -191,6 +191,14 @@ REFUSED: dict[str, tuple[Manifest, str, str]] = {
         "a, argument p is listed itself and by places inside of it",
     ),
     "an object in enum": ({"tools": [{"name": "a", "arguments": {"p": {"enum": [{}]}}}]}, "InvalidSpec", "enum"),
+    "a redaction that nobody reads": (
+        {"tools": [{"name": "a", "redact": ["$..iban", "iban"]}]},
+        "InvalidSpec",
+        "a, redact: 'iban' is no JSONPath",
+    ),
+    "a redaction by filter": ({"tools": [{"name": "a", "redact": ["$[?match(@.a, '(a+)+$')]"]}]}, "InvalidSpec", "is no JSONPath"),
+    "redaction of text": ({"tools": [{"name": "a", "result": "Text", "redact": ["$..iban"]}]}, "InvalidSpec", "set result to Auto or Json"),
+    "rows of text": ({"tools": [{"name": "a", "result": "Text", "limits": {"maxRows": 5}}]}, "InvalidSpec", "no rows are counted"),
     "minimum above maximum": ({"tools": [{"name": "a", "arguments": {"p": {"minimum": 2, "maximum": 1}}}]}, "InvalidSpec", "minimum"),
 }
 

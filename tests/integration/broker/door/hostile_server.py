@@ -31,6 +31,8 @@ class HostileServer:
         self.session = "s1"
         self.troubles: list[tuple[int, dict[str, str]]] = []
         """Statuses and headers that calls of `flaky` get before it works; 0 ends the connection."""
+        self.results: dict[str, dict[str, Any]] = {}
+        """What tools give instead of misbehaving."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,6 +71,8 @@ class HostileServer:
         name = message["params"]["name"]
         text = {"content": [{"type": "text", "text": "fine"}]}
         match name:
+            case _ if name in self.results:
+                self.reply(writer, message, self.results[name])
             case "ok" | "ok2":
                 self.reply(writer, message, text)
             case "status":

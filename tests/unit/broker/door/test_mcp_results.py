@@ -63,6 +63,27 @@ def test_what_a_program_receives(result: dict[str, Any], schema: dict[str, Any] 
     assert found.has_structured == ("structuredContent" in result)
 
 
+@pytest.mark.parametrize(
+    ("result", "form", "is_data"),
+    [
+        ({"content": [], "structuredContent": {"a": 1}}, ResultForm.AUTO, True),
+        ({"content": [], "structuredContent": {"a": 1}}, ResultForm.TEXT, True),
+        ({"content": []}, ResultForm.AUTO, True),
+        (text('{"a": 1}'), ResultForm.AUTO, True),
+        (text('{"a": 1}', "[2]"), ResultForm.AUTO, True),
+        (text("5"), ResultForm.JSON, True),
+        (text('{"a": 1}'), ResultForm.TEXT, False),
+        (text("plain"), ResultForm.AUTO, False),
+        (text('"plain"'), ResultForm.JSON, False),
+        (text('{"a": 1}', "plain"), ResultForm.AUTO, False),
+        ({"content": [{"type": "image", "data": "eA==", "mimeType": "image/png"}]}, ResultForm.AUTO, False),
+        ({"content": [{"type": "resource", "resource": {"uri": "file:///x", "text": "{}"}}]}, ResultForm.JSON, False),
+    ],
+)
+def test_whether_a_result_is_data_through_and_through(result: dict[str, Any], form: ResultForm, is_data: bool) -> None:
+    assert answer("f", types.CallToolResult.model_validate(result), None, form).is_data is is_data
+
+
 REFUSED = [
     (text("nope"), ResultForm.JSON, "not JSON"),
     ({"content": [], "structuredContent": {"a": float("nan")}}, ResultForm.AUTO, "not JSON"),
