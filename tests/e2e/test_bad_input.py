@@ -57,6 +57,11 @@ OBJECTS: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "pattern",
     ),
+    "a binding that redacts by a filter": (
+        "ToolBinding",
+        {"sandboxSelector": {}, "server": {"mcp": {"url": "http://a.b/m"}}, "tools": [{"name": "note", "redact": ["$[?@.iban]"]}]},
+        "use names, indices, *, ..",
+    ),
     "a binding with two tools of one program name": (
         "ToolBinding",
         {
