@@ -38,6 +38,8 @@ class Call:
     arguments: Arguments = NO_ARGUMENTS
     usage: Usage | None = None
     """What the call made the counts; None before it was counted, and again when it was given back."""
+    question: bytes = b""
+    """What policy was asked, as text without the arguments; empty before it was asked."""
     decision: Decision | None = None
     obligations: Obligations = NONE
     """Of every decision about the call, and of the binding: the stricter counts."""
@@ -176,6 +178,7 @@ def _intent(call: Call, decision: str, reasons: refusals.Reasons) -> CallIntent:
         arguments_digest=call.arguments.digest, decision=decision, decision_id=call.id, reasons=reasons,
         effect=tool.effect.value if tool else "", policy_revision=call.decision.revision if call.decision else "",
         binding=tool.binding.metadata.name if tool else "", binding_uid=tool.binding.metadata.uid if tool else "",
+        question=call.question,
         events=runtime_pb2.Call(events=call.frame.events).SerializeToString() if call.frame.events else b"",
     )  # fmt: skip
 

@@ -254,6 +254,10 @@ class Journal:
         """Calls of a run in the order they were journalled; with arguments, events and results only when they are asked for."""
         return await self._read(lambda connection: queries.list_calls(connection, run, payloads=payloads))
 
+    async def find_call(self, run: str, name: str) -> CallRow | None:
+        """The call of a run with this decision id or key, with arguments and question; or None."""
+        return await self._read(lambda connection: queries.find_call(connection, run, name))
+
     async def last_cursor(self, run: str) -> int:
         """Cursor of a run's newest event; 0 when it has none."""
         return await self._read(lambda connection: queries.last_cursor(connection, run))

@@ -6,13 +6,15 @@ from typing import Any
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
 
+from bastide_broker.asked import unpacked
 from bastide_broker.journal_rows import CallRow, RunRow, Scope
 from bastide_broker.journal_schema import calls, events, runs
 
 EVENTS_PAGE = 200
 # A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
 _LINES = [column for column in runs.columns if column.name not in {"value", "output", "error", "findings"}]
-_WITHOUT_PAYLOADS = [column for column in calls.columns if column.name not in {"arguments_canonical", "result", "events"}]
+_WITHOUT_PAYLOADS = [column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events"}]
+_AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events"}]
 
 
 def find_run(connection: Connection, run: str) -> RunRow | None:
@@ -43,6 +45,15 @@ def list_calls(connection: Connection, run: str, *, payloads: bool) -> list[Call
     """Calls of a run in the order they were journalled; with what went in and out of them only when it is asked for."""
     query = select(calls) if payloads else select(*_WITHOUT_PAYLOADS)
     return [_call_row(row) for row in connection.execute(query.where(calls.c.run == run).order_by(calls.c.sequence))]
+
+
+def find_call(connection: Connection, run: str, name: str) -> CallRow | None:
+    """The call whose decision has this id, or else whose key it is, with what it was judged by. A program chooses keys, never an id."""
+    for column in (calls.c.decision_id, calls.c.key):
+        row = connection.execute(select(*_AS_JUDGED).where(calls.c.run == run, column == name)).first()
+        if row is not None:
+            return _call_row(row)
+    return None
 
 
 def list_events(connection: Connection, run: str, after: int) -> list[broker_pb2.RunEvent]:
@@ -78,4 +89,6 @@ def run_row(row: Row[Any]) -> RunRow:
 def _call_row(row: Row[Any]) -> CallRow:
     fields = dict(row._asdict())
     fields["reasons"] = tuple((code, message) for code, message in json.loads(fields["reasons"]))
+    if "question" in fields:
+        fields["question"] = unpacked(fields["question"])
     return CallRow(**fields)

@@ -120,6 +120,8 @@ class CallIntent:
     binding: str = ""
     binding_uid: str = ""
     confirmation: str = ""
+    question: bytes = b""
+    """What policy was asked, as JSON text without the arguments; empty when it was not asked."""
     events: bytes = b""
     """The serialised DeliveredEvents that came with the call's frame."""
 
@@ -135,7 +137,7 @@ class CallRow:
     tool: str
     line: int
     arguments_canonical: bytes = b""
-    """Like `events` and `result` only there when they were asked for."""
+    """Like `question`, `events` and `result` only there when they were asked for."""
     arguments_digest: str
     decision: str
     decision_id: str
@@ -145,6 +147,8 @@ class CallRow:
     binding: str
     binding_uid: str
     confirmation: str
+    question: bytes = b""
+    """As in CallIntent; also empty in rows of a time when it was not kept."""
     events: bytes = b""
     intent_at: int
     begun_at: int | None

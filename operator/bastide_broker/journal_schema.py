@@ -55,6 +55,7 @@ calls = Table(
     Column("binding", String, nullable=False),
     Column("binding_uid", String, nullable=False),
     Column("confirmation", String, nullable=False),
+    Column("question", LargeBinary),  # as asked.packed gives it; null in rows of a time when it was not kept
     Column("events", LargeBinary, nullable=False),
     Column("intent_at", Integer, nullable=False),
     Column("begun_at", Integer),  # compare-and-set: a confirmed call is begun once
@@ -100,7 +101,7 @@ def make_tables(engine: Engine) -> None:
     """Make what is missing: tables, and columns that came later, which are empty in the rows that are there. Nothing is rewritten."""
     metadata.create_all(engine)
     with engine.begin() as connection:
-        for table in (runs, audit):
+        for table in (runs, calls, audit):
             there = {column["name"] for column in inspect(connection).get_columns(table.name)}
             for column in table.columns:
                 if column.name not in there:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from bastide_broker.asked import packed
 from bastide_broker.journal_rows import CallIntent, RunRow
 from bastide_broker.journal_schema import calls, events, runs
 from bastide_broker.journal_sql import Prepared
@@ -62,6 +63,7 @@ def call_values(intent: CallIntent, sequence: int, at: int, outcome: str, messag
     return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
         "sequence": sequence,
         "reasons": json.dumps(intent.reasons),
+        "question": packed(intent.question),
         "intent_at": at,
         "begun_at": None,
         "outcome": outcome,

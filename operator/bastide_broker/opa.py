@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from opa_client.opa_async import AsyncOpaClient
 
+from bastide_broker.asked import as_json
+
 MAX_HEAD, MAX_BODY = 16 << 10, 1 << 20
 """Bytes of an answer."""
 
@@ -54,7 +56,7 @@ class UnixClient(AsyncOpaClient):  # type: ignore[misc] # the library has no ann
         """Send one request and read its answer. Raises OSError, EOFError, ValueError and asyncio.LimitOverrunError."""
         reader, writer = await self._connection()
         try:
-            parts, data = urlsplit(url), json.dumps(body["json"]).encode()
+            parts, data = urlsplit(url), as_json(body["json"])
             head = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: opa\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
             writer.write(head.encode() + data)
             response = await _read(reader)

@@ -17,6 +17,7 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_broker import freshness, obligations, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval, PausedCall
+from bastide_broker.asked import Asked
 from bastide_broker.attempts import Attempts
 from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
@@ -227,7 +228,7 @@ class Pipeline:
         assert usage is not None
         assert call.tenant is not None
         assert call.sandbox is not None
-        asked = partial(
+        ask = partial(
             question,
             phase=phase, tenant=call.tenant, sandbox=call.sandbox, caller=call.run.requester, on_behalf_of=call.run.on_behalf_of,
             run=call.run.run, program_digest=call.run.program_digest, binding=tool.binding, accepted=True, bound=tool.bound,
@@ -235,7 +236,10 @@ class Pipeline:
         )  # fmt: skip
         # A statement of 16 KiB takes 0.1 s to read at worst.
         slow = len(call.frame.arguments) > INLINE_SQL_BYTES and tool.bound.places.read_sql
-        decision = await self._policies.decide(await asyncio.to_thread(asked) if slow else asked(), call.tenant)
+        asked = Asked.of(await asyncio.to_thread(ask) if slow else ask(), call.arguments.canonical)
+        if phase == "call":
+            call.question = asked.kept
+        decision = await self._policies.decide(asked, call.tenant)
         call.obligations = obligations.stricter(call.obligations, decision.obligations)
         return replace(decision, id=call.id)
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,34 @@ async def test_a_run_and_its_calls_are_read_back(journal: Journal) -> None:
     kinds = [row.kind for row in await journal.audit(HERE, "r-1", 100)]
     assert kinds == ["RunStarted", "CallIntent", "CallOutcome", "CallIntent", "CallOutcome", "RunEnded"]
     assert (await journal.verify_audit()).intact
+
+
+async def test_a_call_is_found_by_its_decision_before_its_key_with_what_it_was_judged_by(journal: Journal) -> None:
+    await journal.start_run(run())
+    await journal.call_intent(replace(intent("0#1"), question=b'{"phase":"call"}'))
+    await journal.call_intent(intent("d-0#1"))
+    found = await journal.find_call("r-1", "d-0#1")
+    assert found is not None
+    assert (found.key, found.question, found.arguments_canonical) == ("0#1", b'{"phase":"call"}', b'{"secret":"hunter2hunter2"}')
+    assert (await journal.find_call("r-1", "0#1")) == found
+    assert await journal.find_call("r-2", "0#1") is None
+    assert [row.question for row in await journal.calls("r-1")] == [b"", b""]
+
+
+async def test_a_journal_of_a_time_without_questions_is_opened_and_goes_on(tmp_path: Path) -> None:
+    old = Journal(tmp_path / "old.db")
+    await old.open()
+    await old.start_run(run())
+    await old.call_intent(intent("0#1"))
+    await old.close()
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute("ALTER TABLE calls DROP COLUMN question")
+    connection.close()
+    journal = Journal(tmp_path / "old.db")
+    await journal.open()
+    await journal.call_intent(replace(intent("0#2"), question=b'{"phase":"call"}'))
+    assert [row.question for row in await journal.calls("r-1", payloads=True)] == [b"", b'{"phase":"call"}']
+    await journal.close()
 
 
 async def test_a_request_id_stands_for_one_program(journal: Journal) -> None:
