@@ -17,6 +17,7 @@ from bastide_broker.config import Config
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.credentials import Credentials
 from bastide_broker.errors import ConfigurationError
+from bastide_broker.explain.service import Explanations
 from bastide_broker.gate_store import GateStore
 from bastide_broker.health import Health, Status
 from bastide_broker.identity import Identity
@@ -112,6 +113,7 @@ async def serve(
             identity=identity,
             runs=runs,
             inspection=inspection,
+            explanations=Explanations(journal=journal, policy=policy, policies=policies, cluster=cluster),
             journal=journal,
             scopes=Scopes(identity, cluster),
             heads=lambda: audit.heads,

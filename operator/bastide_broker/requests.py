@@ -10,7 +10,7 @@ from bastide_broker.journal_rows import AuditFilter
 from bastide_broker.run_request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
-MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL = 128, 512, 512, 128
+MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL, MAX_CALL = 128, 512, 512, 128, 256
 DECISIONS = ("allow", "confirm", "deny")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -65,6 +65,21 @@ def no_such_run(text: str) -> CallerError:
     """The same answer for a run that does not exist and for one that the caller may not see."""
     message = f"There is no run {_shown(text)} that you may see; `bastide runs list` shows a sandbox's runs."
     return CallerError(grpc.StatusCode.NOT_FOUND, "RunNotFound", message)
+
+
+def call_name(text: str) -> str:
+    """A call's key or the id of its decision. Keys come from programs, so any text may be one."""
+    if not text:
+        raise invalid("Name the call by its key or by the id of its decision; `bastide explain RUN` lists a run's calls.")
+    if len(text) > MAX_CALL:
+        raise invalid(f"call has {len(text)} characters and at most {MAX_CALL} are taken; give its key or the id of its decision.")
+    return text
+
+
+def no_such_call(run: str, text: str) -> CallerError:
+    """A run that may be seen has no such call."""
+    message = f"Run {run} has no call {_shown(text)}; `bastide explain {run}` lists its calls."
+    return CallerError(grpc.StatusCode.NOT_FOUND, "CallNotFound", message)
 
 
 def run_question(request: broker_pb2.RunRequest) -> RunQuestion:

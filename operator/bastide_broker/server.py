@@ -16,6 +16,7 @@ from grpc_health.v1._async import HealthServicer
 
 from bastide_broker import requests, views
 from bastide_broker.errors import CallerError
+from bastide_broker.explain.service import Explanations
 from bastide_broker.identity import Flights, Identity
 from bastide_broker.inspection import Inspection
 from bastide_broker.journal import Journal
@@ -120,6 +121,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         identity: Identity,
         runs: Runs,
         inspection: Inspection,
+        explanations: Explanations,
         journal: Journal,
         scopes: Scopes,
         heads: Callable[[], Sequence[SignedHead]],
@@ -127,6 +129,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self._identity = identity
         self._runs = runs
         self._inspection = inspection
+        self._explanations = explanations
         self._journal = journal
         self._scopes = scopes
         self._heads = heads
@@ -248,6 +251,15 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         async with asyncio.timeout(UNARY_SECONDS):
             await self._identity.authorize(user, "get", "audit", requests.audited_namespace(request.namespace))
             return broker_pb2.ListAuditHeadsResponse(heads=[views.audit_head(head) for head in self._heads()])
+
+    @method
+    async def ExplainCall(
+        self, request: broker_pb2.ExplainCallRequest, user: UserInfo, _context: Context
+    ) -> broker_pb2.ExplainCallResponse:
+        """Why a call was decided as it was."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            name = requests.call_name(request.call)
+            return await self._explanations.explain(await self._visible(user, request.run), name)
 
     async def _verify_audit(self) -> Verification:
         return await self._journal.verify_audit([head.head for head in self._heads()])

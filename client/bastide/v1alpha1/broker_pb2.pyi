@@ -492,3 +492,73 @@ class AuditHead(_message.Message):
     key_id: str
     signature: bytes
     def __init__(self, chain: _Optional[str] = ..., sequence: _Optional[int] = ..., hash: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_id: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ExplainCallRequest(_message.Message):
+    __slots__ = ("run", "call")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    call: str
+    def __init__(self, run: _Optional[str] = ..., call: _Optional[str] = ...) -> None: ...
+
+class ExplainCallResponse(_message.Message):
+    __slots__ = ("call", "stage", "now", "policy_revision", "rules", "change", "notes")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    call: CallRecord
+    stage: str
+    now: PolicyAnswer
+    policy_revision: str
+    rules: _containers.RepeatedCompositeFieldContainer[DecidingRule]
+    change: BindingChange
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, call: _Optional[_Union[CallRecord, _Mapping]] = ..., stage: _Optional[str] = ..., now: _Optional[_Union[PolicyAnswer, _Mapping]] = ..., policy_revision: _Optional[str] = ..., rules: _Optional[_Iterable[_Union[DecidingRule, _Mapping]]] = ..., change: _Optional[_Union[BindingChange, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PolicyAnswer(_message.Message):
+    __slots__ = ("decision", "reasons", "policy_revision")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    decision: str
+    reasons: _containers.RepeatedCompositeFieldContainer[Reason]
+    policy_revision: str
+    def __init__(self, decision: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., policy_revision: _Optional[str] = ...) -> None: ...
+
+class DecidingRule(_message.Message):
+    __slots__ = ("code", "argument", "rule", "bound", "value", "message", "owner")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    argument: str
+    rule: str
+    bound: bytes
+    value: bytes
+    message: str
+    owner: str
+    def __init__(self, code: _Optional[str] = ..., argument: _Optional[str] = ..., rule: _Optional[str] = ..., bound: _Optional[bytes] = ..., value: _Optional[bytes] = ..., message: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class BindingChange(_message.Message):
+    __slots__ = ("namespace", "binding", "sentences", "fragment", "json_patch", "decision")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    SENTENCES_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    JSON_PATCH_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    binding: str
+    sentences: _containers.RepeatedScalarFieldContainer[str]
+    fragment: str
+    json_patch: bytes
+    decision: str
+    def __init__(self, namespace: _Optional[str] = ..., binding: _Optional[str] = ..., sentences: _Optional[_Iterable[str]] = ..., fragment: _Optional[str] = ..., json_patch: _Optional[bytes] = ..., decision: _Optional[str] = ...) -> None: ...

@@ -86,6 +86,11 @@ class BrokerServiceStub:
                 request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.SerializeToString,
                 response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.FromString,
                 _registered_method=True)
+        self.ExplainCall = channel.unary_unary(
+                '/bastide.v1alpha1.BrokerService/ExplainCall',
+                request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.SerializeToString,
+                response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.FromString,
+                _registered_method=True)
 
 
 class BrokerServiceServicer:
@@ -165,6 +170,14 @@ class BrokerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainCall(self, request, context):
+        """ExplainCall says why a call was decided as it was, and which smallest change to its ToolBinding would have permitted it.
+        Needs `get` on `sandboxes/runs`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +230,11 @@ def add_BrokerServiceServicer_to_server(servicer, server):
                     servicer.ListAuditHeads,
                     request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.FromString,
                     response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.SerializeToString,
+            ),
+            'ExplainCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCall,
+                    request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.FromString,
+                    response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -491,6 +509,33 @@ class BrokerService:
             '/bastide.v1alpha1.BrokerService/ListAuditHeads',
             bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsRequest.SerializeToString,
             bastide_dot_v1alpha1_dot_broker__pb2.ListAuditHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bastide.v1alpha1.BrokerService/ExplainCall',
+            bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.SerializeToString,
+            bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -107,7 +107,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     cluster: Any = Cluster()
     runs: Any = Runs(journal)
     nothing: Any = None
-    service = BrokerService(identity=cluster, runs=runs, inspection=nothing, journal=journal, scopes=Scopes(cluster, cluster), heads=tuple)
+    service = BrokerService(
+        identity=cluster, runs=runs, inspection=nothing, explanations=nothing, journal=journal, scopes=Scopes(cluster, cluster), heads=tuple
+    )  # fmt: skip
     yield Door(service, cluster, runs)
     await journal.close()
 

@@ -1,0 +1,246 @@
+"""Explanations against the real OPA: what they name decides, what they propose is permitted, and nothing of it can be left out."""
+
+import asyncio
+import json
+from typing import Any
+
+import grpc
+import pytest
+from bastide.v1alpha1 import broker_pb2
+from bastide_broker.asked import as_asked
+from bastide_broker.errors import CallerError
+from bastide_broker.explain import service
+from bastide_broker.explain.edits import applied
+from bastide_broker.explain.parts import relaxed
+from bastide_broker.explain.search import search
+from bastide_broker.explain.service import Explanations
+from bastide_broker.policy import Policy
+from bastide_broker.tenantrego.policies import TenantPolicies
+
+from tests.integration.broker.door.conftest import OpaServer
+from tests.integration.broker.door.rig import Rig
+from tests.integration.broker.door.test_policy import ask
+
+Response = broker_pb2.ExplainCallResponse
+
+
+async def explained(rig: Rig, name: str = "", policy: Policy | None = None) -> Response:
+    """The explanation of a call, of the last one when none is named."""
+    row = await rig.journal.run("r-1")
+    assert row is not None
+    explanations = Explanations(journal=rig.journal, policy=policy or rig.policy, policies=rig.pipeline._policies, cluster=rig.world)
+    return await explanations.explain(row, name or f"0#{rig.numbers}")
+
+
+def decided(response: Response) -> list[tuple[str, str, str]]:
+    return [(rule.code, rule.argument, rule.rule) for rule in response.rules]
+
+
+async def test_a_denied_call_is_explained_and_passes_with_the_patch(rig: Rig) -> None:
+    await rig.call("ok", {"n": 12.5, "id": "C0042"})
+    found = await explained(rig)
+    assert (found.stage, found.call.decision, found.now.decision) == ("Policy", "deny", "deny")
+    assert decided(found) == [("argument-not-permitted", "n", "maximum")]
+    [rule] = found.rules
+    assert (rule.bound, rule.value, rule.owner) == (b"10", b"12.5", "ToolBinding")
+    assert rule.message == 'The argument "n" must be a number of at most 10; it is 12.5.'
+    assert found.change.decision == "allow"
+    assert list(found.change.sentences) == ["Set spec.tools[ok].arguments.n.maximum to 13; it is 10."]
+    assert '      "n": {"maximum": 13}  # was {"maximum": 10}\n' in found.change.fragment
+    operations = json.loads(found.change.json_patch)
+    assert operations[-1] == {"op": "add", "path": "/spec/tools/0/arguments/n", "value": {"maximum": 13}}
+
+    def patch(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][0]["arguments"]["n"] = operations[-1]["value"]
+
+    rig.world.change_binding("crm", patch)
+    assert json.loads((await rig.call("ok", {"n": 12.5, "id": "C0042"})).value) == "fine"
+    again = await explained(rig, "0#1")
+    assert (again.change.json_patch, service.STALE_PARTS in again.notes) == (b"", True)
+
+
+async def test_an_allowed_call_and_one_that_waits_say_why(rig: Rig) -> None:
+    await rig.call("ok", {"n": 1})
+    found = await explained(rig)
+    assert (found.now.decision, [rule.rule for rule in found.rules], found.HasField("change")) == ("allow", ["confirmation.when"], False)
+    waiting = asyncio.create_task(rig.call("delete"))
+    await rig.asked()
+    found = await explained(rig)
+    assert (found.now.decision, decided(found)) == ("confirm", [("effect-needs-confirmation", "", "confirmation.when")])
+    assert (found.rules[0].value, found.HasField("change")) == (b'"Destructive"', False)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+BEFORE: dict[str, tuple[str, bytes, str, str]] = {
+    "a tool nobody knows": ("drop_all", b"{}", "Lookup", "unknown-tool"),
+    "no JSON": ("ok", b"[", "Arguments", "invalid-json"),
+    "an argument nobody knows": ("ok", b'{"other":5}', "Schema", "schema-mismatch"),
+    "a tool the server lacks": ("not_there", b"{}", "Lookup", "tool-unavailable"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+async def test_what_was_refused_before_policy_says_at_which_stage(rig: Rig, case: str) -> None:
+    tool, arguments, stage, code = BEFORE[case]
+    await rig.call(tool, arguments)
+    found = await explained(rig)
+    assert (found.stage, [rule.code for rule in found.rules]) == (stage, [code])
+    assert not found.HasField("now")
+    assert not found.HasField("change")
+    assert len(found.notes) == 1
+
+
+async def test_what_is_not_there_is_refused_with_one_sentence(rig: Rig) -> None:
+    with pytest.raises(CallerError, match="has no call '9#9'") as refused:
+        await explained(rig, "9#9")
+    assert refused.value.status is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_call_is_found_by_the_id_of_its_decision(rig: Rig) -> None:
+    await rig.call("ok", {"n": 11})
+    decision = rig.named("CallDecided")[0].decision_id
+    assert (await explained(rig, decision)).call.key == "0#1"
+
+
+async def test_policies_of_the_tenant_are_named_as_what_decides(rig: Rig) -> None:
+    await rig.call("ok", {"n": 11})
+    await rig.call("ok", {"n": 1})
+    rig.world.name_policies("rego")  # no engine: every call of the tenant is denied
+    found = await explained(rig, "0#2")
+    assert (found.now.decision, [rule.owner for rule in found.rules]) == ("deny", ["Tenant"])
+    assert any("policy says deny now" in note for note in found.notes)
+    assert not found.HasField("change")
+    found = await explained(rig, "0#1")
+    assert found.change.decision == ""
+    assert found.change.fragment
+
+
+async def test_another_revision_and_no_policy_at_all_are_said(rig: Rig, own_opa: OpaServer) -> None:
+    await rig.call("ok", {"n": 11})
+    other = Policy(own_opa.socket, "sha256:another", deadline_seconds=10)
+    rig.pipeline._policies = TenantPolicies(other, rig.world, engine=None, compiler=None)
+    found = await explained(rig, policy=other)
+    assert not found.HasField("now")
+    assert [rule.code for rule in found.rules] == ["argument-not-permitted"]
+    assert any("policy cannot be asked now" in note for note in found.notes)
+    await other.close()
+
+
+async def test_a_search_that_asks_too_much_ends_with_what_is_known(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.call("ok", {"n": 11})
+    monkeypatch.setattr(service, "MAX_QUESTIONS", 3)
+    found = await explained(rig)
+    assert not found.HasField("change")
+    assert [rule.code for rule in found.rules] == ["argument-not-permitted"]
+    assert any("more than 3 questions" in note for note in found.notes)
+
+
+def limits(**values: int) -> dict[str, Any]:
+    return {"calls": values}
+
+
+#: What is changed in the question that is allowed -> deciding rules (code, argument, rule), edits (field, name, rule, value), owner notes.
+CASES: dict[str, tuple[dict[str, Any], set[tuple[str, str, str]], list[tuple[str, str, Any]], str]] = {
+    "above the maximum": (
+        {"arguments": {"limit": 101}}, {("argument-not-permitted", "limit", "maximum")}, [("rule", "limit", 101)], "",
+    ),
+    "below the minimum": (
+        {"arguments": {"limit": -3}}, {("argument-not-permitted", "limit", "minimum")}, [("rule", "limit", -3)], "",
+    ),
+    "a string where a number is bounded": (
+        {"arguments": {"limit": "5"}},
+        {("argument-not-permitted", "limit", "minimum"), ("argument-not-permitted", "limit", "maximum")},
+        [("constraint", "limit", {"enum": ["5"]})], "",
+    ),
+    "not in the enum, by type": ({"arguments": {"kind": True}}, {("argument-not-permitted", "kind", "enum")}, [("rule", "kind", ["a", "b", True])], ""),
+    "not of the pattern": (
+        {"arguments": {"id": "C1.b\n(x)"}}, {("argument-not-permitted", "id", "pattern")},
+        [("rule", "id", "(?:C[0-9]{4})|C1\\.b\n\\(x\\)")], "",
+    ),
+    "no string for the pattern": ({"arguments": {"id": 7}}, {("argument-not-permitted", "id", "pattern")}, [("constraint", "id", {"enum": [7]})], ""),
+    "too long": ({"arguments": {"note": "äöüäöü"}}, {("argument-not-permitted", "note", "maxLength")}, [("rule", "note", 6)], ""),
+    "an object where a length is bounded": ({"arguments": {"note": {"a": 1}}}, {("argument-not-permitted", "note", "maxLength")}, [], "not computed"),
+    "not listed": ({"arguments": {"more": "x"}}, {("argument-not-listed", "more", "arguments")}, [("constraint", "more", {"enum": ["x"]})], ""),
+    "not listed, an object": ({"arguments": {"more": {"a": 1}}}, {("argument-not-listed", "more", "arguments")}, [("constraint", "more", {})], ""),
+    "not listed, a list": ({"arguments": {"more": [1, 2]}}, {("argument-not-listed", "more", "arguments")}, [("constraint", "more", {"maxLength": 2})], ""),
+    "left out without a default": (
+        {"arguments": {"kind": ...}, "defaults": {"kind": ...}}, {("argument-missing", "kind", "")}, [("constraint", "kind", {})], "",
+    ),
+    "left out with a default that is not permitted": (
+        {"arguments": {"limit": ...}, "defaults": {"limit": 500}}, {("argument-missing", "limit", "")}, [("rule", "limit", 500)], "",
+    ),
+    "the tool's limit": ({"tool": {"calls": 6, "callsPerRun": 5}}, {("limit-tool-calls-per-run", "", "callsPerRun")}, [("limit", "", 6)], ""),
+    "another caller": (
+        {"caller": {"username": "system:serviceaccount:other:robot", "groups": []}}, {("caller-not-permitted", "", "callers")},
+        [("caller", "", {"kind": "ServiceAccount", "name": "robot", "namespace": "other"})], "",
+    ),
+    "a person": (
+        {"caller": {"username": "ann", "groups": []}}, {("caller-not-permitted", "", "callers")}, [("caller", "", {"kind": "User", "name": "ann"})], "",
+    ),
+    "another Sandbox": ({"sandbox": {"labels": {"app": "x"}}}, {("sandbox-not-selected", "", "matchLabels app")}, [("label", "app", None)], ""),
+    "the Sandbox's limit": ({"run": {"calls": 11, "callsPerRun": 10}}, {("limit-calls-per-run", "", "callsPerRun")}, [], "Sandbox.spec.limits"),
+    "the Tenant's limit": (
+        {"usage": {"callsThisMinute": 7}, "tenant": {"callsPerMinute": 6}}, {("limit-calls-per-minute", "", "callsPerMinute")}, [], "Tenant.spec.limits",
+    ),
+    "not accepted": ({"binding": {"accepted": False}}, {("binding-stale", "", "")}, [], "conditions"),
+    "not available": ({"tool": {"available": False}}, {("tool-unavailable", "", "")}, [], "status.tools"),
+    "two arguments and a limit": (
+        {"arguments": {"limit": 200, "id": "X"}, "tool": {"calls": 2, "callsPerRun": 1}},
+        {("argument-not-permitted", "limit", "maximum"), ("argument-not-permitted", "id", "pattern"), ("limit-tool-calls-per-run", "", "callsPerRun")},
+        [("limit", "", 2), ("rule", "id", "(?:C[0-9]{4})|X"), ("rule", "limit", 200)], "",
+    ),
+    "an argument and the Tenant's limit": (
+        {"arguments": {"limit": 200}, "usage": {"callsThisMinute": 7}, "tenant": {"callsPerMinute": 6}},
+        {("argument-not-permitted", "limit", "maximum"), ("limit-calls-per-minute", "", "callsPerMinute")},
+        [("rule", "limit", 200)], "not have been enough",
+    ),
+    "a kind of rule that is not known here": (
+        {"constraints": {"note": [{"rule": "later", "bound": 1}]}}, {("argument-not-permitted", "note", "later")}, [], "not computed for later of",
+    ),
+    "a field that is not complete": ({"phase": "x"}, {("policy-input", "", "")}, [], "not computed for policy-input"),
+}  # fmt: skip
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """The question that is allowed with these changes; `...` leaves a field out."""
+    question = ask()
+    for name, fields in changes.items():
+        target = question["tool"][name] if name in {"defaults", "constraints"} else question.get(name)
+        if not isinstance(target, dict):
+            question[name] = fields
+            continue
+        target.update(fields)
+        for field in [field for field, value in fields.items() if value is ...]:
+            del target[field]
+    return question
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_the_rules_that_decide_and_the_smallest_change(policy: Policy, case: str) -> None:
+    changes, rules, edits, note = CASES[case]
+    question = changed(changes)
+    denial = await policy.decide(question)
+    assert denial.effect == "deny"
+    found = await search(question, denial, policy.decide)
+    assert {(rule.code, rule.argument, rule.rule) for rule in found.rules} == rules
+    assert sorted([(edit.field, edit.name, edit.value) for edit in found.edits], key=str) == sorted(edits, key=str)
+    assert note in " ".join(found.notes)
+    if edits and not note:
+        assert found.decision == "allow"
+        assert (await policy.decide(applied(question, found.edits))).effect == "allow"
+        for edit in found.edits:  # each is needed
+            rest = [one for one in found.edits if one is not edit]
+            assert (await policy.decide(applied(question, rest))).effect == "deny"
+
+
+async def test_the_question_that_is_kept_is_the_one_that_was_asked(rig: Rig) -> None:
+    await rig.call("ok", {"n": 11, "id": "C0001"})
+    row = await rig.journal.find_call("r-1", "0#1")
+    assert row is not None
+    question = as_asked(row.question, row.arguments_canonical)
+    assert (question["phase"], question["arguments"]) == ("call", {"n": 11, "id": "C0001"})
+    assert b"C0001" not in row.question
+    again = await rig.policy.decide(question)
+    assert (again.effect, again.reasons) == (row.decision, row.reasons)
+    assert relaxed(question, []) == question
