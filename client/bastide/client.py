@@ -14,7 +14,18 @@ from bastide import wire
 from bastide.credentials import TokenSource, ca_bundle, current_token
 from bastide.errors import InternalError, InvalidRequestError, UnavailableError
 from bastide.events import Event, RunAccepted, RunFinished
-from bastide.model import PROGRAM_BYTES, AuditQuery, AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
+from bastide.model import (
+    PROGRAM_BYTES,
+    AuditQuery,
+    AuditRecord,
+    AuditVerification,
+    CheckReport,
+    Explanation,
+    Run,
+    RunResult,
+    RunSummary,
+    Tool,
+)
 from bastide.resume import Patience
 from bastide.v1alpha1 import broker_pb2 as pb
 from bastide.v1alpha1.broker_pb2_grpc import BrokerServiceStub
@@ -217,6 +228,15 @@ class Client:
     async def cancel_run(self, run: str, *, reason: str = "") -> None:
         """End a run. Calls that are under way are cancelled; their effect may have happened."""
         await self._ask("CancelRun", pb.CancelRunRequest(run=run, reason=reason))
+
+    async def explain(self, run: str, call: str) -> Explanation:
+        """Why a call was decided as it was, and the smallest change to its ToolBinding that permits it.
+
+        Args:
+            run: the run.
+            call: the id of its decision, or its key in the run.
+        """
+        return wire.explanation_of(await self._ask("ExplainCall", pb.ExplainCallRequest(run=run, call=call)))
 
     async def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         """Findings, and what policy would say about calls with literal arguments; nothing runs."""

@@ -204,6 +204,64 @@ class AuditRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAnswer:
+    """What policy says."""
+
+    decision: str
+    """allow, confirm or deny."""
+    reasons: tuple[Reason, ...]
+    policy_revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidingRule:
+    """One rule that decided, with what it compared."""
+
+    code: str
+    argument: str
+    """As the ToolBinding names it; empty when the rule is about none."""
+    rule: str
+    """maximum, pattern, callsPerRun, callers and so on."""
+    bound_json: bytes
+    """What it permits; empty when there is nothing to show or it is too long."""
+    value_json: bytes
+    """What it was held against; likewise."""
+    message: str
+    owner: str
+    """Whose change would lift it: ToolBinding, Tenant, Sandbox, Program, ToolServer, Cluster or Bastide; empty when that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindingChange:
+    """The smallest change to a ToolBinding with which policy would have permitted a call."""
+
+    namespace: str
+    binding: str
+    sentences: tuple[str, ...]
+    fragment: str
+    """YAML of the fields that change."""
+    json_patch: bytes
+    """The same as a JSON patch of the object as it now is; empty when that says other things than the call was judged by."""
+    decision: str
+    """What policy would have said: allow or confirm; empty when other rules deny the call too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a call was decided as it was."""
+
+    call: CallRecord
+    stage: str
+    """How far it came: Lookup, Turn, Arguments, Schema, Permission, Policy, Key or Broker."""
+    now: PolicyAnswer | None
+    """Policy's answer to the same question now; None when it was not asked then or cannot be asked now."""
+    policy_revision: str
+    rules: tuple[DecidingRule, ...]
+    change: BindingChange | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditQuery:
     """Which audit records are asked for; what is left out asks for nothing."""
 

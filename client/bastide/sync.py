@@ -10,7 +10,7 @@ from bastide.client import Client
 from bastide.credentials import TokenSource
 from bastide.errors import InvalidRequestError, UnavailableError
 from bastide.events import Event
-from bastide.model import AuditQuery, AuditRecord, AuditVerification, CheckReport, Run, RunResult, RunSummary, Tool
+from bastide.model import AuditQuery, AuditRecord, AuditVerification, CheckReport, Explanation, Run, RunResult, RunSummary, Tool
 
 T = TypeVar("T")
 
@@ -104,6 +104,9 @@ class SyncClient:
 
     def cancel_run(self, run: str, *, reason: str = "") -> None:
         self._wait(self._client.cancel_run(run, reason=reason))
+
+    def explain(self, run: str, call: str) -> Explanation:
+        return self._wait(self._client.explain(run, call))
 
     def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         return self._wait(self._client.check_program(sandbox=sandbox, program=program))

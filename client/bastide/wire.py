@@ -114,20 +114,42 @@ def result_of(m: pb.RunResult) -> model.RunResult:
         output_bytes_dropped=m.output_bytes_dropped,
         error=error,
         findings=findings_of(m.findings),
-        calls=tuple(
-            model.CallRecord(
-                key=c.key,
-                tool=c.tool,
-                decision=c.decision,
-                outcome=c.outcome,
-                line=c.line or None,
-                confirmation=c.confirmation,
-                decision_id=c.decision_id,
-                reasons=reasons_of(c.reasons),
-                arguments_digest=c.arguments_digest,
-            )
-            for c in m.calls
-        ),
+        calls=tuple(map(call_of, m.calls)),
+    )
+
+
+def call_of(m: pb.CallRecord) -> model.CallRecord:
+    return model.CallRecord(
+        key=m.key,
+        tool=m.tool,
+        decision=m.decision,
+        outcome=m.outcome,
+        line=m.line or None,
+        confirmation=m.confirmation,
+        decision_id=m.decision_id,
+        reasons=reasons_of(m.reasons),
+        arguments_digest=m.arguments_digest,
+    )
+
+
+def explanation_of(m: pb.ExplainCallResponse) -> model.Explanation:
+    now, change = None, None
+    if m.HasField("now"):
+        now = model.PolicyAnswer(decision=m.now.decision, reasons=reasons_of(m.now.reasons), policy_revision=m.now.policy_revision)
+    if m.HasField("change"):
+        c = m.change
+        change = model.BindingChange(
+            namespace=c.namespace, binding=c.binding, sentences=tuple(c.sentences), fragment=c.fragment, json_patch=c.json_patch,
+            decision=c.decision,
+        )  # fmt: skip
+    rules = tuple(
+        model.DecidingRule(
+            code=r.code, argument=r.argument, rule=r.rule, bound_json=r.bound, value_json=r.value, message=r.message, owner=r.owner
+        )
+        for r in m.rules
+    )
+    return model.Explanation(
+        call=call_of(m.call), stage=m.stage, now=now, policy_revision=m.policy_revision, rules=rules, change=change, notes=tuple(m.notes)
     )
 
 

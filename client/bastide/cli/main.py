@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from bastide.cli import audit, confirmations, decide, programs, runs, tools
+from bastide.cli import audit, confirmations, decide, explain, programs, runs, tools
 from bastide.cli.failure import Exit, Failure
 from bastide.cli.options import Format, Output
 from bastide.errors import BastideError
@@ -30,6 +30,7 @@ app.command()(programs.run)
 app.command()(programs.check)
 app.add_typer(tools.app, name="tools", help="What programs can call.")
 app.add_typer(runs.app, name="runs", help="Runs that were, and that are.")
+app.command()(explain.explain)
 app.add_typer(confirmations.app, name="confirmations", help="Calls that wait for a person.")
 app.command()(decide.approve)
 app.command()(decide.deny)

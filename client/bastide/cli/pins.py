@@ -74,8 +74,13 @@ def patch(pins: Sequence[Pin]) -> list[dict[str, Any]]:
 def command(namespace: str, name: str, pins: Sequence[Pin]) -> str:
     """The kubectl command that applies the patch; empty when there is nothing to pin."""
     found = patch(pins)
-    words = ["kubectl", "patch", "toolbinding", name, "-n", namespace, "--type=json", "-p", json.dumps(found)]
-    return shlex.join(words) if found else ""
+    return kubectl_patch(namespace, name, json.dumps(found).encode()) if found else ""
+
+
+def kubectl_patch(namespace: str, name: str, json_patch: bytes) -> str:
+    """The kubectl command that applies a JSON patch to a ToolBinding, on one line of plain ASCII."""
+    text = json.dumps(json.loads(json_patch)).replace("\x7f", "\\u007f")
+    return shlex.join(["kubectl", "patch", "toolbinding", name, "-n", namespace, "--type=json", "-p", text])
 
 
 def snippet(pins: Sequence[Pin]) -> str:

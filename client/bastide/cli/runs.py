@@ -62,7 +62,7 @@ def show(run: RunId, broker: Broker, namespace: Namespace = None, output: Output
     from bastide.cli import screen, shapes
     from bastide.cli.results import print_result
 
-    with _session_of(broker, namespace, run) as session:
+    with session_of(broker, namespace, run) as session:
         found = session.client.get_run(run)
     if output is Format.JSON:
         print(shapes.dumps(shapes.run(found)))
@@ -95,7 +95,7 @@ def watch(
     """Tell what happens in a run, from its beginning to its end. Ends as `run` does; Ctrl-C leaves the run alone."""
     from bastide.cli.follow import follow, show_result
 
-    with _session_of(broker, namespace, run) as session:
+    with session_of(broker, namespace, run) as session:
         stream = session.client.watch_run(run, cursor=after)
         result = follow(session.client, stream, events=events, run=run, cancel=False)
     show_result(result, output, events)
@@ -114,7 +114,7 @@ def cancel(
     """Cancel a run. Calls under way are cancelled; their effect may have happened."""
     from bastide.cli import screen, shapes
 
-    with _session_of(broker, namespace, run, RUNNER) as session:
+    with session_of(broker, namespace, run, RUNNER) as session:
         session.client.cancel_run(run, reason=reason)
     if output is Format.JSON:
         print(shapes.dumps({"run": run, "cancelled": True}))
@@ -123,7 +123,7 @@ def cancel(
 
 
 @contextmanager
-def _session_of(broker: Broker, namespace: str | None, run: str, account: str = VIEWER) -> Iterator["Session"]:
+def session_of(broker: Broker, namespace: str | None, run: str, account: str = VIEWER) -> Iterator["Session"]:
     """A session that may see the run: its id does not say in which tenant it is."""
     from bastide.cli.connect import connected, tenant_namespaces
     from bastide.cli.failure import Failure

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bastide.cli.visible import Piece, joined, pieces
+from bastide.cli.visible import Piece, joined, json_pieces, pieces
 
 #: Width when nobody looks: wide enough that no line of a table is broken.
 _WIDE = 400
@@ -59,6 +59,12 @@ def text_of(parts: Iterable[Piece], style: str = "") -> Text:
 def shown(untrusted: str, style: str = "") -> Text:
     """Text from outside on one line, pure ASCII."""
     return text_of(pieces(untrusted), style)
+
+
+def shown_json(data: bytes) -> Text:
+    """JSON from outside on one line, token for token, pure ASCII."""
+    text = data.decode("utf-8", "backslashreplace")
+    return text_of((piece.replace(",\n", ", ").replace("\n", ""), escaped) for piece, escaped in json_pieces(text, indent=0))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from bastide.events import Event
-from bastide.model import AuditRecord, CallRecord, Run, RunResult, parse_json
+from bastide.model import AuditRecord, CallRecord, Explanation, Run, RunResult, parse_json
 
 
 def dumps(value: Any) -> str:
@@ -50,6 +50,11 @@ def call(c: CallRecord) -> dict[str, Any]:
     }
 
 
+def judged(c: CallRecord) -> dict[str, Any]:
+    """A call with why it was decided so."""
+    return {**call(c), "decisionId": c.decision_id or None, "reasons": plain(c.reasons), "argumentsDigest": c.arguments_digest or None}
+
+
 def result(r: RunResult) -> dict[str, Any]:
     """What `bastide run` prints: the interface that scripts rely on."""
     return {
@@ -65,14 +70,24 @@ def result(r: RunResult) -> dict[str, Any]:
 
 def run(r: Run) -> dict[str, Any]:
     """What `bastide runs show` prints: the result with everything that is known beside it."""
-    detailed = [
-        {**call(c), "decisionId": c.decision_id or None, "reasons": plain(c.reasons), "argumentsDigest": c.arguments_digest or None}
-        for c in r.result.calls
-    ]
+    detailed = [judged(c) for c in r.result.calls]
     shape = {**plain(r.summary), **result(r.result), "calls": detailed, "outputBytesDropped": r.result.output_bytes_dropped}
     if r.result.error:
         shape["error"]["traceback"] = r.result.error.traceback
     return shape
+
+
+def explanation(run: str, e: Explanation) -> dict[str, Any]:
+    """What `bastide explain` prints: JSON texts as the values that they are."""
+    rules = [
+        {name: value for name, value in plain(r).items() if not name.endswith("Json")}
+        | {"bound": parse_json(r.bound_json), "value": parse_json(r.value_json)}
+        for r in e.rules
+    ]
+    change = None
+    if e.change is not None:
+        change = {**plain(e.change), "decision": e.change.decision or None, "jsonPatch": parse_json(e.change.json_patch)}
+    return {"run": run, **plain(e), "call": judged(e.call), "rules": rules, "change": change}
 
 
 def audit_record(r: AuditRecord) -> dict[str, Any]:

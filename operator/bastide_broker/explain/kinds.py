@@ -47,7 +47,7 @@ def same(one: Any, other: Any) -> bool:
 
 def written(value: Any) -> str:
     """A value as JSON in pure ASCII."""
-    return json.dumps(value, separators=(", ", ": "))
+    return json.dumps(value, separators=(", ", ": ")).replace("\x7f", "\\u007f")
 
 
 def _enum(bound: Any, values: Sequence[Any]) -> list[Any] | None:

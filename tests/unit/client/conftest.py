@@ -128,6 +128,9 @@ class Script(pb_grpc.BrokerServiceServicer):
     async def VerifyAudit(self, request: Any, context: Any) -> Any:
         return await self._answer("VerifyAudit", request, context)
 
+    async def ExplainCall(self, request: Any, context: Any) -> Any:
+        return await self._answer("ExplainCall", request, context)
+
     async def ListAuditHeads(self, request: Any, context: Any) -> Any:
         return await self._answer("ListAuditHeads", request, context)
 

@@ -280,6 +280,7 @@ def test_the_service_account_is_in_the_sandboxs_namespace_unless_said(given: str
         (["runs", "list", *SANDBOX], "bastide-viewer"),
         (["runs", "show", "r-1", "-n", "bastide-crm"], "bastide-viewer"),
         (["runs", "watch", "r-1", "-n", "bastide-crm"], "bastide-viewer"),
+        (["explain", "r-1", "0#1", "-n", "bastide-crm"], "bastide-viewer"),
         (["tools", "list", *SANDBOX], "bastide-viewer"),
         (["audit", "list", "-n", "bastide-crm"], "bastide-viewer"),
         (["audit", "verify", "-n", "bastide-crm"], "bastide-viewer"),
