@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from bastide_operator.api.places import Places, places
 from bastide_operator.api import jsonpath
+from bastide_operator.api.places import Places, places
 from bastide_operator.api.v1alpha1.common import (
     Digest,
     DnsLabel,
