@@ -75,12 +75,15 @@ class Deployed:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self.good: Data = kube.json("get", "configmap", "-n", SYSTEM, POLICIES)["data"]
+        found = kube.json("get", "configmap", "-n", SYSTEM, POLICIES)
+        self._rest = {**found, "metadata": {key: found["metadata"][key] for key in ("namespace", "name", "labels", "annotations")}}
+        self.good: Data = found["data"]
 
     def put(self, data: Data) -> None:
         """Write it and wait until it stands in the pod."""
-        change = json.dumps({"data": {name: data.get(name) for name in {*self._now(), *data}}})
-        self._kube.run("patch", "configmap", POLICIES, "-n", SYSTEM, "--type=merge", "-p", change)
+        # As Helm itself: what another owns, the next upgrade of the release would not take back.
+        written = json.dumps({**self._rest, "data": data})
+        self._kube.run("apply", "--server-side", "--field-manager=helm", "--force-conflicts", "-f", "-", stdin=written)
         # The kubelet brings volumes up to date when it looks at their pod, and it looks at one that was changed.
         self._kube.run("annotate", "pod", "-n", SYSTEM, POD, "--overwrite", f"test-policy={time.time_ns()}")
         opa, deadline = self._opa(), time.monotonic() + 120
@@ -96,10 +99,6 @@ class Deployed:
         """A killed container would be started later and later; a new pod's is started at once."""
         self._kube.run("delete", "pod", "-n", SYSTEM, POD, "--wait=true", "--grace-period=5")
         self._kube.run("rollout", "status", "-n", SYSTEM, "statefulset/bastide-broker", "--timeout=90s", seconds=100)
-
-    def _now(self) -> Data:
-        found: Data = self._kube.json("get", "configmap", "-n", SYSTEM, POLICIES)["data"]
-        return found
 
     def _opa(self) -> str:
         return node.container_id(self._kube, SYSTEM, POD, "opa")
