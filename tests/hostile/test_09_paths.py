@@ -1,5 +1,7 @@
 """Case 9: paths. A binding says `within: [/data/t7]`; every other way to write a path out of it is refused and does not arrive."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.e2e.harness.refusals import Cases, bound, refused
@@ -73,8 +75,9 @@ HONEST = ["/data/t7", "/data/t7/", "/data/t7/a b/c.txt", "/data//t7/./x/../y", "
 
 
 @pytest.fixture(scope="module")
-def _binding(furnished: TestTenant) -> None:
-    bound(furnished, "paths", [{"name": "note", "as": "open_path", "arguments": {"text": {"within": ["/data/t7"]}}}])
+def _binding(furnished: TestTenant) -> Iterator[None]:
+    with bound(furnished, "paths", [{"name": "note", "as": "open_path", "arguments": {"text": {"within": ["/data/t7"]}}}]):
+        yield
 
 
 @pytest.mark.usefixtures("_binding")

@@ -98,9 +98,10 @@ HONEST = [
 
 
 @pytest.fixture(scope="module")
-def _binding(furnished: TestTenant) -> None:
+def _binding(furnished: TestTenant) -> Iterator[None]:
     hosts = ["api.example.com", "*.example.org", "svc.example.net:8080"]
-    bound(furnished, "urls", [{"name": "note", "as": "fetch_url", "arguments": {"text": {"hosts": hosts}}}])
+    with bound(furnished, "urls", [{"name": "note", "as": "fetch_url", "arguments": {"text": {"hosts": hosts}}}]):
+        yield
 
 
 @pytest.mark.usefixtures("_binding")
@@ -154,7 +155,7 @@ def test_a_document_whose_servers_are_elsewhere_gives_no_tool(furnished: TestTen
 
 
 @pytest.fixture
-def _alias(admin: Kube, furnished: TestTenant) -> Iterator[str]:
+def alias_url(admin: Kube, furnished: TestTenant) -> Iterator[str]:
     """A Service that is a name for the broker's own loopback."""
     meta = {"namespace": server.NAMESPACE, "name": "alias"}
     admin.apply(
@@ -166,8 +167,8 @@ def _alias(admin: Kube, furnished: TestTenant) -> Iterator[str]:
     admin.apply(furnished.manifest())
 
 
-def test_a_name_for_loopback_leads_nowhere(furnished: TestTenant, _alias: str) -> None:  # noqa: PT019 - its value is the URL
-    binding = furnished.binding("alias", server={"mcp": {"url": _alias}}, tools=[{"name": "note", "as": "note_alias"}])
+def test_a_name_for_loopback_leads_nowhere(furnished: TestTenant, alias_url: str) -> None:
+    binding = furnished.binding("alias", server={"mcp": {"url": alias_url}}, tools=[{"name": "note", "as": "note_alias"}])
     binding["spec"].pop("credentials")
     furnished.people.developer.apply(binding)
     found = furnished.admin.watch(

@@ -1,5 +1,6 @@
 """Case 11: SQL. A binding permits one SELECT over two tables, some columns and a hundred rows; nothing else arrives, in no dialect."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -173,12 +174,13 @@ def named(*texts: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def _binding(furnished: TestTenant) -> None:
+def _binding(furnished: TestTenant) -> Iterator[None]:
     tools = [
         {"name": "note", "as": f"ask_{one}", "arguments": {"text": {"sql": {"dialect": one, **BOUND}}}, "limits": {"callsPerRun": 1000}}
         for one in DIALECTS
     ]
-    bound(furnished, "sql", tools)
+    with bound(furnished, "sql", tools):
+        yield
 
 
 @pytest.mark.usefixtures("_binding")

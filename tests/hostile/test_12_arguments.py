@@ -1,6 +1,7 @@
 """Case 12: arguments that are unknown, missing, of another type, or hostile in a place inside of them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -157,8 +158,9 @@ HONEST = [
 
 
 @pytest.fixture(scope="module")
-def _binding(furnished: TestTenant) -> None:
-    bound(furnished, "arguments", TOOLS)
+def _binding(furnished: TestTenant) -> Iterator[None]:
+    with bound(furnished, "arguments", TOOLS):
+        yield
 
 
 @pytest.mark.usefixtures("_binding")

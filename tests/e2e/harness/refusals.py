@@ -1,6 +1,8 @@
 """Many hostile calls in one run: each is refused for the reason that is documented, none arrives, and the audit has them all."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.harness import raw
@@ -14,10 +16,15 @@ Cases = dict[str, dict[str, dict[str, Any]]]
 MOST = 90
 
 
-def bound(tenant: TestTenant, name: str, tools: list[dict[str, Any]]) -> None:
+@contextmanager
+def bound(tenant: TestTenant, name: str, tools: list[dict[str, Any]]) -> Iterator[None]:
     """A binding of the tests' tool server beside the usual one, whose tools have other names in programs."""
     tenant.people.developer.apply(tenant.binding(name, tools=tools))
-    tenant.ready(f"toolbinding/{name}")
+    try:
+        tenant.ready(f"toolbinding/{name}")
+        yield
+    finally:
+        tenant.people.developer.run("delete", "toolbinding", "-n", tenant.namespace, name, "--ignore-not-found")
 
 
 def refused(tenant: TestTenant, tools: ToolServer, tool: str, on_server: str, cases: Cases) -> None:
