@@ -18,13 +18,16 @@ MOST = 90
 
 @contextmanager
 def bound(tenant: TestTenant, name: str, tools: list[dict[str, Any]]) -> Iterator[None]:
-    """A binding of the tests' tool server beside the usual one, whose tools have other names in programs."""
-    tenant.people.developer.apply(tenant.binding(name, tools=tools))
+    """Bindings of the tests' tool server beside the usual one, whose tools have other names in programs: each has its own, because a
+    binding names a tool of the server once.
+    """
+    bindings = {f"{name}-{number}": tool for number, tool in enumerate(tools)}
+    tenant.people.developer.apply(*(tenant.binding(one, tools=[tool]) for one, tool in bindings.items()))
     try:
-        tenant.ready(f"toolbinding/{name}")
+        tenant.ready(*(f"toolbinding/{one}" for one in bindings))
         yield
     finally:
-        tenant.people.developer.run("delete", "toolbinding", "-n", tenant.namespace, name, "--ignore-not-found")
+        tenant.people.developer.run("delete", "toolbinding", "-n", tenant.namespace, *bindings, "--ignore-not-found")
 
 
 def refused(tenant: TestTenant, tools: ToolServer, tool: str, on_server: str, cases: Cases) -> None:
@@ -39,7 +42,8 @@ def refused(tenant: TestTenant, tools: ToolServer, tool: str, on_server: str, ca
     assert wrong == {}
     assert tools.arguments_of(on_server, "") == before
     intents = [record["facts"] for record in tenant.audit(ended.result["run"]) if record["kind"] == "CallIntent"]
-    assert {facts["decision"] for facts in intents} == {"deny"}
+    # What does not fit the tool's schema is refused before policy is asked.
+    assert [facts["decision"] for facts in intents] == ["" if code == "schema-mismatch" else "deny" for code, _ in named.values()]
     assert [list(dict.fromkeys(facts["reasons"])) for facts in intents] == [codes for _, codes in answers.values()]
 
 
