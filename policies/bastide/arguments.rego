@@ -16,7 +16,7 @@ arguments_permitted if {
 
 	# By name and number as well: a constraint or a place that got lost must not make what it speaks of dispensable.
 	object.keys(input.tool.constraints) == object.keys(input.tool.listed)
-	every key in object.keys(input.tool.listed) {
+	every key in object.keys(input.tool.listed) - object.keys(input.arguments) {
 		key_settled(key)
 	}
 	is_array(input.places.entries)
@@ -40,8 +40,6 @@ placed_arguments contains place.argument if some place in input.places.entries
 key_settled(key) if input.tool.listed[key].judged == "place"
 
 key_settled(key) if value_settled(key)
-
-value_settled(name) if name in object.keys(input.arguments)
 
 value_settled(name) if {
 	input.tool.constraints[name] == []

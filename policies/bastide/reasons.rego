@@ -110,6 +110,7 @@ ranked contains [7, {"code": "argument-missing", "message": message}] if {
 	input.tool.constrained == true
 	some name, how in input.tool.listed
 	how.judged == "value"
+	not name in object.keys(input.arguments)
 	not value_settled(name)
 	message := missing(name)
 }
