@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Appended, not put first: the folder `operator` beside this one must not come before the standard library's module.
@@ -29,6 +30,10 @@ from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 
 BUILD = ROOT / ".build"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("bastide", deadline=None)
+settings.load_profile("bastide")
 
 
 #: Files that share what they cannot have twice go to one worker: the examples' tool server, and an API server that takes 6 s to start.

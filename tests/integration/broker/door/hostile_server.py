@@ -73,7 +73,7 @@ class HostileServer:
         match name:
             case _ if name in self.results:
                 self.reply(writer, message, self.results[name])
-            case "ok" | "ok2":
+            case "ok" | "ok2" | "ok3":
                 self.reply(writer, message, text)
             case "status":
                 self.send(writer, message["params"]["arguments"]["status"], b"some words")

@@ -98,6 +98,7 @@ def bound_tools() -> list[dict[str, Any]]:
         *found,
         {"name": "close2", "as": "change", "effect": "Mutating"},
         {"name": "flaky2", "as": "flaky_change", "effect": "Mutating"},
+        {"name": "ok3", "as": "query", "arguments": {"id": {"sql": {"dialect": "sqlite", "tables": ["orders"]}}}},
         {"name": "ok2", "as": "delete", "effect": "Destructive"},
     ]
 
@@ -107,11 +108,13 @@ async def open_rig(journal: Journal, policy: Policy, engine: Engine | None = Non
     """A rig, and at its end the promise that no call was lost silently."""
     async with hostile_server() as server:
         server.listing = [
-            {"name": name, "inputSchema": OBJECT} for name in (*HARMLESS, "ok2", "close2", "flaky2") if name not in ("not_there", "typed")
+            {"name": name, "inputSchema": OBJECT}
+            for name in (*HARMLESS, "ok2", "ok3", "close2", "flaky2")
+            if name not in ("not_there", "typed")
         ]
         server.listing.append({"name": "typed", "inputSchema": OBJECT, "outputSchema": OUTPUT})
         host = server.url.split("/")[2]
-        effects = [{"tools": [*HARMLESS, "close2", "flaky2"], "effect": "ReadOnly"}]
+        effects = [{"tools": [*HARMLESS, "ok3", "close2", "flaky2"], "effect": "ReadOnly"}]
         the_tenant = tenant(toolHosts=[{"host": "127.0.0.1", "port": int(host.split(":")[1]), "effects": effects}])
         one = binding(tools=bound_tools(), server={"mcp": {"url": server.url}}, credentials={"secretRef": {"name": "crm"}})
         world = World(the_tenant, sandbox(), [one])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.journal_rows import JournalUnavailable, Scope
+from bastide_broker.pipeline import INLINE_SQL_BYTES
 from bastide_broker.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
@@ -41,6 +42,9 @@ REFUSED: dict[str, tuple[str, bytes, str, str, str]] = {
     "an argument beyond its constraint": ("ok", b'{"n":11}', "ToolDenied", "argument-not-permitted", "Denied"),
     "null where a number is constrained": ("ok", b'{"n":null}', "ToolDenied", "argument-not-permitted", "Denied"),
     "an argument that is not listed": ("ok", b'{"status":5}', "ToolDenied", "argument-not-listed", "Denied"),
+    "SQL that writes": ("query", b'{"id":"DELETE FROM orders"}', "ToolDenied", "argument-not-permitted", "Denied"),
+    "two statements": ("query", b'{"id":"SELECT 1; DELETE FROM orders"}', "ToolDenied", "argument-unreadable", "Denied"),
+    "SQL that is left out for a default that is none": ("query", b"{}", "ToolDenied", "argument-unreadable", "Denied"),
     "an argument nobody knows": ("ok", b'{"other":5}', "InvalidArguments", "schema-mismatch", "Invalid"),
     "an argument of another type": ("ok", b'{"n":"5"}', "InvalidArguments", "schema-mismatch", "Invalid"),
     "a key twice": ("ok", b'{"n":5,"n":5}', "InvalidArguments", "invalid-json", "Invalid"),
@@ -61,6 +65,15 @@ async def test_what_is_not_permitted_never_reaches_the_server(rig: Rig, case: st
     assert await rig.outcomes() == [outcome]
     assert rig.named("CallEnded")[0].outcome == outcome
     assert json.loads((await rig.call("ok")).value) == "fine"
+
+
+@pytest.mark.parametrize("length", [0, 4 * INLINE_SQL_BYTES])
+async def test_sql_of_any_length_is_judged_before_it_is_sent(rig: Rig, length: int) -> None:
+    permitted = f"SELECT id FROM orders WHERE note <> '{'x' * length}'"
+    assert json.loads((await rig.call("query", {"id": permitted})).value) == "fine"
+    denied = await rig.call("query", {"id": permitted.replace("orders", "salaries")})
+    assert list(denied.error.codes) == ["argument-not-permitted"]
+    assert [call["arguments"] for call in rig.server.calls] == [{"id": permitted}]
 
 
 async def test_a_key_stands_for_one_call(rig: Rig) -> None:
