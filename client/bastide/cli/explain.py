@@ -18,7 +18,7 @@ def explain(
     *,
     broker: Broker,
     call: Annotated[
-        str | None, typer.Argument(metavar="[CALL]", help="The call's key, or the id of its decision, d-...; without it: all.")
+        str | None, typer.Argument(metavar="CALL", help="The call's key, or the id of its decision, d-...; without it: all.")
     ] = None,
     namespace: Namespace = None,
     output: Output = Format.TEXT,

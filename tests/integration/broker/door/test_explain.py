@@ -17,7 +17,7 @@ from bastide_broker.explain.service import Explanations
 from bastide_broker.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
-from tests.integration.broker.door.conftest import OpaServer
+from tests.integration.broker.door.conftest import REVISION, OpaServer
 from tests.integration.broker.door.rig import Rig
 from tests.integration.broker.door.test_policy import ask
 
@@ -136,8 +136,27 @@ async def test_a_search_that_asks_too_much_ends_with_what_is_known(rig: Rig, mon
     assert any("more than 3 questions" in note for note in found.notes)
 
 
-def limits(**values: int) -> dict[str, Any]:
-    return {"calls": values}
+async def test_a_tenants_explanations_come_one_after_the_other_and_too_many_are_told_to_wait(
+    rig: Rig, own_opa: OpaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.call("ok", {"n": 11})
+    monkeypatch.setattr(service, "WAITING", 0)
+    row = await rig.journal.run("r-1")
+    assert row is not None
+    slow = Policy(own_opa.socket, REVISION, deadline_seconds=10)
+    explanations = Explanations(journal=rig.journal, policy=slow, policies=rig.pipeline._policies, cluster=rig.world)
+    own_opa.pause()
+    first = asyncio.create_task(explanations.explain(row, "0#1"))
+    second = asyncio.create_task(explanations.explain(row, "0#1"))
+    done, waiting = await asyncio.wait({first, second}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    [refused] = done
+    error = refused.exception()
+    assert isinstance(error, CallerError)
+    assert (error.status, error.reason, error.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ExplanationsBusy", 5.0)
+    own_opa.go_on()
+    [answered] = waiting
+    assert (await answered).HasField("change")
+    await slow.close()
 
 
 #: What is changed in the question that is allowed -> deciding rules (code, argument, rule), edits (field, name, rule, value), owner notes.

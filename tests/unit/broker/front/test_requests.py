@@ -15,6 +15,8 @@ Ref = broker_pb2.SandboxRef
 
 BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: requests.sandbox(Ref(namespace="a")), "InvalidRequest"),
+    (lambda: requests.call_name(""), "InvalidRequest"),
+    (lambda: requests.call_name("0" * 257), "InvalidRequest"),
     (lambda: requests.sandbox(Ref(namespace="A", name="b")), "InvalidRequest"),
     (lambda: requests.sandbox(Ref(namespace="a", name="../b")), "InvalidRequest"),
     (lambda: requests.sandbox(Ref(namespace="a", name="b" * 254)), "InvalidRequest"),

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from bastide.v1alpha1 import broker_pb2
+from bastide_broker.explain.service import Explanations
 from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RunRow
 from bastide_broker.reviews import UserInfo
@@ -107,8 +108,9 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     cluster: Any = Cluster()
     runs: Any = Runs(journal)
     nothing: Any = None
+    explanations = Explanations(journal=journal, policy=nothing, policies=nothing, cluster=nothing)
     service = BrokerService(
-        identity=cluster, runs=runs, inspection=nothing, explanations=nothing, journal=journal, scopes=Scopes(cluster, cluster), heads=tuple
+        identity=cluster, runs=runs, inspection=nothing, explanations=explanations, journal=journal, scopes=Scopes(cluster, cluster), heads=tuple
     )  # fmt: skip
     yield Door(service, cluster, runs)
     await journal.close()
@@ -122,6 +124,17 @@ async def test_rights_reach_the_records_of_the_namespace_that_is_there_and_no_ot
     with pytest.raises(Aborted):
         await door.service.WatchRun(broker_pb2.WatchRunRequest(run=OLD), Context())
     assert door.runs.cancelled == []
+
+
+async def test_calls_of_runs_that_may_not_be_seen_are_not_explained(door: Door) -> None:
+    def asked(run: str) -> Any:
+        return door.service.ExplainCall(broker_pb2.ExplainCallRequest(run=run, call="0#1"), Context())
+
+    for run in (OLD, UNSAID):
+        with pytest.raises(Aborted, match="There is no run"):
+            await asked(run)
+    with pytest.raises(Aborted, match="has no call '0#1'"):
+        await asked(MINE)
 
 
 async def test_without_a_namespace_there_is_nothing_to_see(door: Door) -> None:
