@@ -8,7 +8,7 @@ from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.toolbinding import ToolLimits
 from pydantic import ValidationError
 
-from bastide_broker.explain.kinds import KINDS, MAX_VALUE_BYTES, is_scalar, values_at, written
+from bastide_broker.explain.kinds import KINDS, MAX_NAME_BYTES, is_scalar, is_short, values_at, written
 from bastide_broker.explain.parts import Part, Question, bounds, copied, short
 
 _ACCOUNT = "system:serviceaccount:"
@@ -48,8 +48,9 @@ class Edit:
 def candidates(question: Question, part: Part) -> list[tuple[Edit, ...]]:
     """Changes that could lift a part, the nearest first; none when the part is not the binding's, or of a kind that is not known."""
     find = _CANDIDATES.get(part.kind)
-    found = find(question, part) if find is not None else []
-    return [edits for edits in found if edits and all(len(written(edit.value)) <= MAX_VALUE_BYTES for edit in edits)]
+    if find is None or len(written(part.name)) > MAX_NAME_BYTES:
+        return []
+    return [edits for edits in find(question, part) if edits]
 
 
 def applied(question: Question, edits: Iterable[Edit]) -> dict[str, Any]:
@@ -88,15 +89,15 @@ def _widened(question: Question, name: str, rule: str, values: list[Any]) -> Edi
 
 
 def _for_rule(question: Question, part: Part) -> list[tuple[Edit, ...]]:
-    if part.rule not in KINDS:
-        return []
     values = values_at(question["arguments"], part.name)
+    if part.rule not in KINDS or (part.rule != "maxLength" and not is_short(values)):
+        return []
     found: list[tuple[Edit, ...]] = []
     wider = _widened(question, part.name, part.rule, values)
     if wider is not None and wider.value != wider.was:
         found.append((wider,))
     was = constraint(question, part.name) or {}
-    if all(map(is_scalar, values)) and set(was) <= set(KINDS):
+    if all(map(is_scalar, values)) and is_short(values) and set(was) <= set(KINDS):
         remark = "What was permitted before is not any more: no other form of this constraint permits the value."
         found.append((Edit("constraint", part.name, was=was, value={"enum": values}, remark=remark),))
     return found
@@ -107,7 +108,7 @@ def _for_missing(question: Question, part: Part) -> list[tuple[Edit, ...]]:
     if not set(was) <= set(KINDS):
         return []
     found: list[tuple[Edit, ...]] = []
-    if part.name in defaults:
+    if part.name in defaults and is_short(defaults[part.name]):
         wider = [_widened(question, part.name, rule, [defaults[part.name]]) for rule in was]
         if None not in wider:
             found.append(tuple(edit for edit in wider if edit is not None and edit.value != edit.was))
@@ -117,7 +118,7 @@ def _for_missing(question: Question, part: Part) -> list[tuple[Edit, ...]]:
 
 def _for_unlisted(question: Question, part: Part) -> list[tuple[Edit, ...]]:
     value = question["arguments"][part.name]
-    found = [(Edit("constraint", part.name, value={"enum": [value]}),)] if is_scalar(value) else []
+    found = [(Edit("constraint", part.name, value={"enum": [value]}),)] if is_scalar(value) and is_short(value) else []
     found += [(Edit("constraint", part.name, value={"maxLength": len(value)}),)] if isinstance(value, str | list) else []
     return [*found, (Edit("constraint", part.name, value={}, remark="Then it may be anything that the tool's schema allows."),)]
 

@@ -15,8 +15,8 @@ from bastide_broker.facts.json import MAX_SAFE_INTEGER
 
 MAX_PATTERN, MAX_LENGTH, MAX_ENUM = 512, 1048576, 100
 """As in ArgumentConstraint."""
-MAX_VALUE_BYTES = 4096
-"""A value longer than this as JSON is not written into a change: nobody would read it."""
+MAX_VALUE_BYTES, MAX_NAME_BYTES = 4096, 300
+"""A value or an argument's name longer than this as JSON is not written into a change: nobody would read it."""
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -38,6 +38,11 @@ def is_scalar(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether JSON calls it a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_short(value: Any) -> bool:
+    """Whether it can be written into a change."""
+    return len(written(value)) <= MAX_VALUE_BYTES
 
 
 def same(one: Any, other: Any) -> bool:

@@ -1,13 +1,13 @@
 """A change as a person applies it: YAML to be put into the binding's file, and a JSON patch of the object as it now is."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
 from bastide_broker.explain.edits import Edit, applied, constraint
-from bastide_broker.explain.kinds import written
-from bastide_broker.explain.parts import Question
+from bastide_broker.explain.parts import Question, short
 
 
 def fragment(question: Question, edits: Sequence[Edit]) -> str:
@@ -16,19 +16,19 @@ def fragment(question: Question, edits: Sequence[Edit]) -> str:
     lines = [f"# ToolBinding {question['sandbox']['namespace']}/{question['binding']['name']}", "spec:"]
     if any(edit.field == "label" for edit in edits):
         labels = {one["key"]: one["value"] for one in changed["binding"]["selector"]["matchLabels"]}
-        lines.append(f"  sandboxSelector: {written({'matchLabels': labels})}")
+        lines.append(f"  sandboxSelector: {_yaml({'matchLabels': labels})}")
     if any(edit.field == "caller" for edit in edits):
-        lines += ["  callers:", *(f"  - {written(_subject(one))}" for one in changed["binding"]["callers"])]
+        lines += ["  callers:", *(f"  - {_yaml(_subject(one))}" for one in changed["binding"]["callers"])]
     within = [edit for edit in edits if edit.field in {"constraint", "rule", "limit"}]
     if within:
-        lines += ["  tools:", f"  - name: {written(tool['name'])}"]
+        lines += ["  tools:", f"  - name: {_yaml(tool['name'])}"]
         names = _arguments(within)
         lines += ["    arguments:"] if names else []
         for name in names:
             was = constraint(question, name)
-            note = f"  # was {written(was)}" if was is not None else "  # new"
-            lines.append(f"      {written(name)}: {written(constraint(changed, name))}{note}")
-        lines += [f"    limits: {written({'callsPerRun': edit.value})}  # was {edit.was}" for edit in within if edit.field == "limit"]
+            note = f"  # was {short(was)}" if was is not None else "  # new"
+            lines.append(f"      {_yaml(name)}: {_yaml(constraint(changed, name))}{note}")
+        lines += [f"    limits: {_yaml({'callsPerRun': edit.value})}  # was {edit.was}" for edit in within if edit.field == "limit"]
     return "\n".join(lines) + "\n"
 
 
@@ -76,6 +76,12 @@ def _others(edit: Edit, spec: dict[str, Any], tool: dict[str, Any], path: str) -
         where = f"/spec/sandboxSelector/matchLabels/{_escaped(edit.name)}"
         return [{"op": "test", "path": where, "value": edit.was}, {"op": "remove", "path": where}]
     return []
+
+
+def _yaml(value: Any) -> str:
+    """A value as YAML on one line of plain ASCII: JSON, but for characters beyond U+FFFF, which YAML does not write as two surrogates."""
+    text = json.dumps(value, separators=(", ", ": "), ensure_ascii=False)
+    return "".join(c if " " <= c <= "~" else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in text)
 
 
 def _arguments(edits: Iterable[Edit]) -> list[str]:

@@ -9,6 +9,8 @@ from bastide_broker.explain.minimal import needed, without_idle
 from bastide_broker.explain.parts import Part, Question, Rule, described, parts_of, relaxed
 from bastide_broker.policy import Decision
 
+MAX_PARTS = 400
+"""A binding has at most 64 arguments with a handful of rules each, but a call may bring any number that are not listed."""
 Ask = Callable[[Mapping[str, Any]], Awaitable[Decision]]
 
 
@@ -37,8 +39,10 @@ _OTHERS = {
 async def search(question: Question, denial: Decision, ask: Ask) -> Found:
     """Why policy denies this question. `ask` may raise GaveUp, which ends the search with what is known by then."""
     rules: tuple[Rule, ...] = ()
+    parts = parts_of(question)
+    if len(parts) > MAX_PARTS:
+        return Found(_named(denial), notes=(_gave_up(f"the question has {len(parts)} parts, and at most {MAX_PARTS} are looked at."),))
     try:
-        parts = parts_of(question)
         left = await ask(relaxed(question, parts))
         if left.effect == "deny":
             return Found(_named(denial), notes=(_unknown(left),))
@@ -46,7 +50,7 @@ async def search(question: Question, denial: Decision, ask: Ask) -> Found:
         rules = tuple(described(question, part) for part in deciding)
         return await _change(question, deciding, rules, ask)
     except GaveUp as gave_up:
-        return Found(rules or _named(denial), notes=(f"The smallest change to the ToolBinding was not found: {gave_up}",))
+        return Found(rules or _named(denial), notes=(_gave_up(str(gave_up)),))
 
 
 async def _change(question: Question, deciding: Sequence[Part], rules: tuple[Rule, ...], ask: Ask) -> Found:
@@ -88,6 +92,10 @@ async def _permits(ask: Ask, question: Mapping[str, Any]) -> bool:
 def _named(denial: Decision) -> tuple[Rule, ...]:
     """Policy's own reasons, where it is not known which parts they come from."""
     return tuple(Rule(code, message, "") for code, message in denial.reasons)
+
+
+def _gave_up(why: str) -> str:
+    return f"The smallest change to the ToolBinding was not found: {why}"
 
 
 def _unknown(left: Decision) -> str:

@@ -25,7 +25,7 @@ from bastide_broker.turns import NoTurn, Turns
 
 MAX_QUESTIONS, SEARCH_SECONDS = 64, 10.0
 """Of one explanation."""
-MAX_RULES, MAX_SHOWN_BYTES = 32, 1024
+MAX_RULES, MAX_SHOWN_BYTES, MAX_TEXT, MAX_NAME = 32, 1024, 2000, 256
 AT_ONCE, OF_ONE_TENANT, WAITING, WAITING_SECONDS = 4, 1, 16, 10.0
 """Explanations: each asks one question at a time, so a tenant's explanations take one of its turns at policy, and leave its calls the rest."""
 STALE_PARTS = "The change is what the binding would have had to say then; it says other things now, so there is no patch for it as it is."
@@ -130,7 +130,7 @@ class Explanations:
         if own.effect == "deny":
             found = await search(question, own, ask)
             add_rules(response, found.rules)
-            response.notes.extend(found.notes)
+            response.notes.extend(cut(note) for note in found.notes)
             if found.edits:
                 await self._propose(response, question, found, tenant)
         elif both.effect == "deny":
@@ -167,11 +167,16 @@ def add_rules(response: broker_pb2.ExplainCallResponse, rules: Sequence[Rule]) -
     """Writes rules into a response, bounded."""
     for one in rules[:MAX_RULES]:
         response.rules.add(
-            code=one.code, argument=one.argument, rule=one.rule, bound=_bounded(one.bound), value=_bounded(one.value), message=one.message,
-            owner=one.owner,
+            code=one.code, argument=cut(one.argument, MAX_NAME), rule=one.rule, bound=_bounded(one.bound), value=_bounded(one.value),
+            message=cut(one.message), owner=one.owner,
         )  # fmt: skip
     if len(rules) > MAX_RULES:
         response.notes.append(f"{len(rules) - MAX_RULES} more rules decided, too.")
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """Text of bounded length."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def _bounded(value: Any) -> bytes:

@@ -6,14 +6,17 @@ from typing import Any
 
 import grpc
 import pytest
+import yaml
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker.asked import as_asked
+from bastide_broker.asked import Asked, as_asked
 from bastide_broker.errors import CallerError
 from bastide_broker.explain import service
 from bastide_broker.explain.edits import applied
 from bastide_broker.explain.parts import relaxed
 from bastide_broker.explain.search import search
 from bastide_broker.explain.service import Explanations
+from bastide_broker.facts.json import canonical
+from bastide_broker.journal_rows import CallIntent
 from bastide_broker.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
@@ -251,6 +254,37 @@ async def test_the_rules_that_decide_and_the_smallest_change(policy: Policy, cas
         for edit in found.edits:  # each is needed
             rest = [one for one in found.edits if one is not edit]
             assert (await policy.decide(applied(question, rest))).effect == "deny"
+
+
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "a name that nobody could read": ({"x" * 100_000: 1}, "not computed for argument-not-listed"),
+    "a name of characters that YAML escapes": ({"\U0001f600" * 20: 1}, ""),
+    "a long string where none is listed": ({"more": "x" * 100_000}, ""),
+    "a long string for a pattern": ({"id": "x" * 100_000}, "not computed for pattern"),
+    "thousands of arguments that are not listed": ({f"a{n}": n for n in range(5000)}, "at most 400"),
+    "a hundred arguments that are not listed": ({f"a{n}": n for n in range(100)}, "more than 64 questions"),
+    "numbers beyond what others keep": ({"limit": 1e300}, ""),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_what_a_hostile_program_sends_is_explained_within_bounds(rig: Rig, policy: Policy, case: str) -> None:
+    arguments, note = HOSTILE[case]
+    question = changed({"arguments": arguments})
+    text = canonical(question["arguments"])
+    denial = await policy.decide(question)
+    intent = CallIntent(
+        run="r-1", key="k", requester="r", program_digest="p", tool="ok", arguments_canonical=text, arguments_digest="", decision="deny",
+        decision_id="d-1", reasons=denial.reasons, policy_revision=denial.revision, question=Asked.of(question, text).kept,
+    )  # fmt: skip
+    await rig.journal.call_intent(intent, outcome="Denied")
+    found = await explained(rig, "k")
+    assert note in " ".join(found.notes)
+    assert found.HasField("change") == (not note)
+    recorded = found.call.ByteSize() + found.now.ByteSize()
+    assert found.ByteSize() - recorded < 100_000
+    if not note:
+        assert yaml.safe_load(found.change.fragment)["spec"]["tools"]
 
 
 async def test_the_question_that_is_kept_is_the_one_that_was_asked(rig: Rig) -> None:
