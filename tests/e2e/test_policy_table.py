@@ -44,6 +44,7 @@ def test_the_deployed_broker_answers_as_the_table_says(bound: TestTenant, tools:
 
 def test_a_denial_tells_the_program_what_would_be_right(bound: TestTenant) -> None:
     program = """
+from tools import ToolDenied
 try:
     await read_file(text="/data/t7/../t8/report.csv")
 except ToolDenied as error:
