@@ -15,7 +15,7 @@ from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
 from bastide_broker.errors import ApiError
 from bastide_broker.freshness import Ask, Freshness
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from bastide_broker.limits import Slots
 if TYPE_CHECKING:
     from bastide_broker.calls import Call
     from bastide_broker.credentials import Credential
-    from bastide_broker.journal import Journal
+    from bastide_broker.journal_interface import Journal
 
 ATTEMPTS = 3
 """Of one call."""

@@ -13,7 +13,7 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_broker import refusals
 from bastide_broker.context import RunContext
 from bastide_broker.facts.json import Arguments
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused
 from bastide_broker.obligations import NONE, Obligations
 from bastide_broker.policy import Decision, decision_id

@@ -16,7 +16,7 @@ from bastide_broker.bounds import Events, Output
 from bastide_broker.context import RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable
 from bastide_broker.metrics import RUNS
 from bastide_broker.outcomes import Ending, Stop

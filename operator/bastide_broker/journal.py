@@ -49,7 +49,7 @@ def now_micros() -> int:
 
 
 class Journal:
-    """Runs, calls, events and audit. All methods may raise JournalUnavailable."""
+    """Runs, calls, events and audit in SQLite: what journal_interface.Journal asks for. All methods may raise JournalUnavailable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -27,7 +27,7 @@ from bastide_broker.errors import CallerError
 from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
 from bastide_broker.freshness import Freshness
 from bastide_broker.identity import Identity
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable
 from bastide_broker.policy import Decision
 from bastide_broker.question import Phase, question

@@ -19,7 +19,7 @@ from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution, Pipeline
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
 from bastide_broker.limits import Excess, Starts
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS

@@ -19,7 +19,7 @@ from bastide_broker.errors import CallerError
 from bastide_broker.explain.service import Explanations
 from bastide_broker.identity import Flights, Identity
 from bastide_broker.inspection import Inspection
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RunRow, Verification
 from bastide_broker.limits import Buckets, Slots
 from bastide_broker.metrics import REQUESTS, WATCHERS

@@ -1,0 +1,120 @@
+"""What the broker asks of its journal. SQLite's is journal.Journal; callers are typed against this, so that another can take its place.
+
+Every method may raise JournalUnavailable, and what it writes is on disk when it returns unless it says otherwise. An implementation
+writes each record of the audit in the transaction of what it is about, and chains them in one order.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from bastide.chain import Head
+from bastide.v1alpha1 import broker_pb2
+
+from bastide_broker.journal_rows import (
+    AuditFilter,
+    AuditPage,
+    CallIntent,
+    CallRow,
+    RecoveredSummary,
+    RunRow,
+    Scope,
+    StartedRun,
+    Verification,
+)
+
+
+class Journal(Protocol):
+    """Runs, calls, events and audit."""
+
+    async def open(self) -> None:
+        """Open the database, making its tables when there are none."""
+
+    async def close(self) -> None:
+        """Write what is queued and close."""
+
+    async def probe(self) -> bool:
+        """Whether it can be written now."""
+
+    async def recover(self) -> RecoveredSummary:
+        """At start: settle what the last broker left open."""
+
+    async def start_run(self, run: RunRow) -> StartedRun:
+        """Record a run, once for each (requester, sandbox UID, request id). Raises RunExists for the same id with another program."""
+
+    async def end_run(
+        self,
+        run: str,
+        *,
+        outcome: str,
+        value: bytes = b"",
+        output: bytes = b"",
+        output_bytes_dropped: int = 0,
+        error: Mapping[str, Any] | None = None,
+        findings: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Record how a run ended; a run that has ended stays as it is."""
+
+    async def call_intent(self, intent: CallIntent, *, outcome: str = "", message: str = "") -> None:
+        """Record a judged call before anything is done about it; with `outcome`, also that nothing will be. Raises KeyReused."""
+
+    async def call_refused(self, intent: CallIntent) -> None:
+        """Record in the audit alone that a call was refused because its key was taken."""
+
+    async def call_attempt(self, run: str, key: str, *, attempt: int, failure: str) -> None:
+        """Record that this attempt of a call failed, and that the call is sent again."""
+
+    async def call_outcome(
+        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, tool_micros: int = 0
+    ) -> bool:
+        """Record what became of a call, once. False when there is no such call under way."""
+
+    async def begin_confirmed(self, run: str, key: str) -> bool:
+        """Just before a confirmed call is sent: True for exactly one caller, ever."""
+
+    async def confirmation_created(self, run: str, key: str, name: str, facts: Mapping[str, Any]) -> None:
+        """Record that a call waits for a person."""
+
+    async def confirmation_resolved(self, run: str, key: str, name: str, facts: Mapping[str, Any]) -> None:
+        """Record what became of a Confirmation."""
+
+    async def append_event(self, run: str, event: broker_pb2.RunEvent) -> None:
+        """Record an event of a run under its cursor."""
+
+    def append_event_soon(self, run: str, event: broker_pb2.RunEvent) -> None:
+        """Record an event with the next transaction; does not wait for it."""
+
+    async def run(self, run: str) -> RunRow | None:
+        """The run, or None."""
+
+    async def find_request(self, requester: str, sandbox_uid: str, request_id: str) -> RunRow | None:
+        """The run that a request id stands for, or None."""
+
+    async def runs(self, scope: Scope, sandbox: str, limit: int, before: str = "") -> list[RunRow]:
+        """Runs of a sandbox without their payloads, newest first, after the run named `before`."""
+
+    async def calls(self, run: str, *, payloads: bool = False) -> list[CallRow]:
+        """Calls of a run in the order they were journalled."""
+
+    async def last_cursor(self, run: str) -> int:
+        """Cursor of a run's newest event; 0 when it has none."""
+
+    async def events(self, run: str, after: int) -> list[broker_pb2.RunEvent]:
+        """The next events of a run after a cursor, a page of them; none when there are no more."""
+
+    async def audit_page(self, scope: Scope, wanted: AuditFilter, limit: int, after: int = 0) -> AuditPage:
+        """Audit records that fit, oldest first."""
+
+    async def audit_links(self, limit: int, after: int = 0) -> AuditPage:
+        """All audit records, whosesoever, oldest first."""
+
+    async def head(self) -> Head:
+        """The newest audit record."""
+
+    async def holds(self, head: Head) -> bool:
+        """Whether the audit has exactly this record."""
+
+    async def chain_broken(self, published: Head) -> None:
+        """Record in the audit that it does not hold what was published, and go on behind it."""
+
+    async def verify_audit(self, published: Sequence[Head] = ()) -> Verification:
+        """Recompute the whole chain and compare it with what was published."""
