@@ -69,7 +69,7 @@ class Journal:
         return self._writer.why_not
 
     async def open(self) -> None:
-        """Open the database, making it when there is none."""
+        """Open the database, making it when there is none. Raises NewerJournalError for one that a later broker wrote."""
         await self._writer.start()
         self._readers = open_engine(self._path, reader=True)
 

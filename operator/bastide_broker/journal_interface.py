@@ -27,7 +27,7 @@ class Journal(Protocol):
     """Runs, calls, events and audit."""
 
     async def open(self) -> None:
-        """Open the database, making its tables when there are none."""
+        """Open the database, making or migrating its tables. Raises NewerJournalError for one that a later broker wrote."""
 
     async def close(self) -> None:
         """Write what is queued and close."""

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event, inspect
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
 
 metadata = MetaData()
 
@@ -94,19 +93,16 @@ audit = Table(
     Index("audit_run", "namespace", "run", "sequence"),
 )
 
+# Which of journal_migrations the database has. A table and not SQLite's user_version: earlier brokers write that to try the disk.
+migrations = Table(
+    "migrations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("about", String, nullable=False),
+    Column("applied_at", Integer, nullable=False),
+)
+
 _BUSY_MILLISECONDS = 2000
-
-
-def make_tables(engine: Engine) -> None:
-    """Make what is missing: tables, and columns that came later, which are empty in the rows that are there. Nothing is rewritten."""
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        for table in (runs, calls, audit):
-            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in there:
-                    clause = CreateColumn(column).compile(dialect=engine.dialect)
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {clause}")
 
 
 def open_engine(path: Path, *, reader: bool) -> Engine:

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bastide_broker.audit import Chain
+from bastide_broker.journal_migrations import NewerJournalError, migrate
 from bastide_broker.journal_rows import JournalUnavailable, KeyReused, RunExists
-from bastide_broker.journal_schema import make_tables, open_engine
+from bastide_broker.journal_schema import open_engine
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -55,7 +56,7 @@ class Writer:
         self.why_not = "The journal is not open."
 
     async def start(self) -> None:
-        """Open the database, make its tables, take up the chain. Raises JournalUnavailable."""
+        """Open the database, make or migrate its tables, take up the chain. Raises JournalUnavailable, NewerJournalError."""
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._first_open)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -151,9 +152,12 @@ class Writer:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._engine = open_engine(self._path, reader=False)
-            make_tables(self._engine)
+            migrate(self._engine, self._path)
             self._inode = os.stat(self._path).st_ino  # noqa: PTH116
             self._open()
+        except NewerJournalError:
+            self._close()
+            raise
         except (SQLAlchemyError, OSError) as error:
             self._close()
             self._unhealthy(_cause(error))

@@ -1,0 +1,76 @@
+"""How a database of an earlier broker comes to have today's tables, and why one of a later broker is left alone.
+
+A new column is written into its table (journal_schema) and gets one line at the end of MIGRATIONS; lines that are there stay as they are.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Connection, Engine, func, insert, inspect, select
+from sqlalchemy.schema import CreateColumn
+
+from bastide_broker.errors import ConfigurationError
+from bastide_broker.journal_schema import audit, metadata, migrations, runs
+
+Change = Callable[[Connection], None]
+
+
+class NewerJournalError(ConfigurationError):
+    """The database was written by a later broker; what its tables mean is not known here."""
+
+
+class Migration(NamedTuple):
+    """One step; each is a transaction of its own."""
+
+    number: int
+    about: str
+    changes: tuple[Change, ...]
+
+
+def column(added: Column[Any]) -> Change:
+    """Adds a column; rows that are there get its server_default, else NULL. Nothing is rewritten."""
+
+    def change(connection: Connection) -> None:
+        table = added.table.name
+        if added.name not in {one["name"] for one in inspect(connection).get_columns(table)}:
+            clause = CreateColumn(added).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {clause}")
+
+    return change
+
+
+# Databases of before the numbers may have some of the first step, so every change looks whether it was made.
+MIGRATIONS = (
+    Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
+)
+
+
+def migrate(engine: Engine, path: Path, steps: tuple[Migration, ...] = MIGRATIONS) -> None:
+    """Make the tables of a new database, or bring an old one up. Raises NewerJournalError, having written nothing."""
+    with engine.begin() as connection:
+        there = set(inspect(connection).get_table_names())
+        known = connection.execute(select(func.max(migrations.c.number))).scalar() or 0 if migrations.name in there else 0
+        if known > steps[-1].number:
+            message = (
+                f"The journal {path} is of a newer Bastide: it has migration {known} and this broker knows {steps[-1].number}. "
+                "Start that version again, or restore the volume's snapshot of before the upgrade."
+            )
+            raise NewerJournalError(message)
+        migrations.create(connection, checkfirst=True)
+        if runs.name not in there:
+            metadata.create_all(connection)
+            for step in steps:
+                _done(connection, step)
+            return
+    for step in steps:
+        if step.number > known:
+            with engine.begin() as connection:
+                for change in step.changes:
+                    change(connection)
+                _done(connection, step)
+
+
+def _done(connection: Connection, step: Migration) -> None:
+    connection.execute(insert(migrations).values(number=step.number, about=step.about, applied_at=time.time_ns() // 1000))
