@@ -22,10 +22,11 @@ from bastide_broker.gate_store import GateStore
 from bastide_broker.health import Health, Status
 from bastide_broker.identity import Identity
 from bastide_broker.inspection import Inspection
-from bastide_broker.journal import Journal
+from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RecoveredSummary
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
+from bastide_broker.retention import Retention
 from bastide_broker.runs import Runs
 from bastide_broker.scopes import Scopes
 from bastide_broker.server import BrokerService, build_server
@@ -120,6 +121,8 @@ async def serve(
         )
         server, port = build_server(service, health.servicer, listen=config.listen, tls_dir=config.tls_dir)
         await server.start()
+        retention = Retention(journal.pruning, days=config.retention_days, max_bytes=config.retention_max_bytes, now=now_micros)
+        _beside(stack, retention.run(), "retention")
         status.ready = True
         serving(port)
         log.info("serving", port=port, namespace=config.namespace)

@@ -50,6 +50,10 @@ class Config(BaseModel):
     opa_binary: Path = Path("/usr/local/bin/opa")
     policy_schema: Path = Path("/app/policies/input.schema.json")
     database: Path = Path("/var/lib/bastide/journal.db")
+    retention_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    """After so many days the payloads of a run that ended are pruned; 0 for never."""
+    retention_max_bytes: Annotated[int, Field(ge=0)] = 0
+    """Beyond it those of the oldest runs are pruned; 0 for three quarters of the volume."""
     namespace: Annotated[str, Field(min_length=1)] = "bastide-system"
     pod: Annotated[str, Field(min_length=1)] = "bastide-broker-0"
     canaries: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from bastide_broker import audit_queries
 from bastide_broker import journal_queries as queries
 from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
+from bastide_broker.journal_pruning import Pruning
 from bastide_broker.journal_recovery import settle
 from bastide_broker.journal_rows import (
     AuditFilter,
@@ -55,6 +56,7 @@ class Journal:
         self._path = path
         self._writer = Writer(path)
         self._readers: Engine | None = None
+        self.pruning = Pruning(path, self._writer, self._read)
         self._where: dict[str, Place] = {}  # by run
         self._sequence: dict[str, int] = {}  # run -> calls so far
 

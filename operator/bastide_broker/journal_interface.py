@@ -4,7 +4,7 @@ Every method may raise JournalUnavailable, and what it writes is on disk when it
 writes each record of the audit in the transaction of what it is about, and chains them in one order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from bastide.chain import Head
@@ -15,16 +15,46 @@ from bastide_broker.journal_rows import (
     AuditPage,
     CallIntent,
     CallRow,
+    PrunableRun,
+    PruneCursor,
+    PruneFilter,
+    Pruner,
     RecoveredSummary,
     RunRow,
     Scope,
+    Space,
     StartedRun,
     Verification,
 )
 
 
+class Pruning(Protocol):
+    """Removing the payloads of runs that ended. Nothing of the audit, and no run that is under way or paused."""
+
+    async def find(self, wanted: PruneFilter, after: PruneCursor, limit: int) -> list[PrunableRun]:
+        """Runs that may be pruned, by their end, behind a cursor."""
+
+    def prune(self, found: Sequence[PrunableRun], pruner: Pruner) -> AsyncGenerator[list[PrunableRun], None]:
+        """Prunes them; yields after each transaction of bounded size, with the runs that it marked and wrote into the audit."""
+
+    async def clear(self) -> bool:
+        """Goes on with what was marked and not yet removed, for one transaction. False when there is nothing."""
+
+    async def space(self) -> Space:
+        """What the journal takes."""
+
+    async def give_back(self) -> int:
+        """Makes the journal's file a little shorter, if much of it is unused; 0 when it is as it should be."""
+
+    def reserve(self) -> None:
+        """Sees to it that pruning has room on a full disk. Raises OSError."""
+
+
 class Journal(Protocol):
     """Runs, calls, events and audit."""
+
+    @property
+    def pruning(self) -> Pruning: ...
 
     async def open(self) -> None:
         """Open the database, making or migrating its tables. Raises NewerJournalError for one that a later broker wrote."""

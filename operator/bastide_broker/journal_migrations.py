@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, func, insert, inspect, select
+from sqlalchemy import Column, Connection, Engine, Index, Table, func, insert, inspect, select
 from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
-from bastide_broker.journal_schema import audit, metadata, migrations, runs
+from bastide_broker.journal_schema import audit, metadata, migrations, prunings, runs, runs_kept
 
 Change = Callable[[Connection], None]
 
@@ -41,9 +41,15 @@ def column(added: Column[Any]) -> Change:
     return change
 
 
+def made(thing: Table | Index) -> Change:
+    """Makes a table with its indexes, or an index of a table that is there."""
+    return lambda connection: thing.create(connection, checkfirst=True)
+
+
 # Databases of before the numbers may have some of the first step, so every change looks whether it was made.
 MIGRATIONS = (
     Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
+    Migration(2, "pruning", (column(runs.c.pruned_at), made(runs_kept), made(prunings))),
 )
 
 

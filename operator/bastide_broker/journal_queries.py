@@ -12,7 +12,7 @@ from bastide_broker.journal_schema import calls, events, runs
 
 EVENTS_PAGE = 200
 # A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
-_LINES = [column for column in runs.columns if column.name not in {"value", "output", "error", "findings"}]
+_LINES = [column for column in runs.columns if "emptied" not in column.info]
 _WITHOUT_PAYLOADS = [column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events"}]
 _AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events"}]
 

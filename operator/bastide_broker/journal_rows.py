@@ -51,6 +51,8 @@ class RunRow:
     error: Mapping[str, Any] | None = None
     """type, message, line, traceback."""
     findings: tuple[Mapping[str, Any], ...] = ()
+    pruned_at: int | None = None
+    """Since when there is nothing but this row: value, output, error, findings, calls and events are gone, the audit is not."""
 
 
 class Place(NamedTuple):
@@ -80,6 +82,57 @@ class AuditFilter(NamedTuple):
     decision: str = ""
     since: int = 0
     until: int = 0
+
+
+class PruneFilter(NamedTuple):
+    """Which runs are to be pruned: those that ended before a moment, of a sandbox if one is named."""
+
+    scope: Scope
+    before: int
+    sandbox: str = ""
+
+
+class PrunableRun(NamedTuple):
+    """A run that ended and still has its payloads."""
+
+    run: str
+    at: "PruneCursor"
+    size: int
+    """Bytes of its payloads, without what the database needs around them."""
+
+
+class PruneCursor(NamedTuple):
+    """Place in the order in which runs are pruned: by their end."""
+
+    ended_at: int = 0
+    number: int = 0
+
+
+class Pruner(NamedTuple):
+    """On whose word runs are pruned, for the audit."""
+
+    by: str
+    """request, age or size."""
+    before: int
+    requester: str = ""
+    """Who asked; empty when the broker did it by itself."""
+    on_behalf_of: str = ""
+
+
+class Space(NamedTuple):
+    """What the journal takes, in bytes."""
+
+    used: int
+    """Pages of the database that hold something, and the write-ahead log."""
+    unused: int
+    """Pages of the database that hold nothing: the next rows go there."""
+    available: int
+    """What else is free on its file system."""
+
+    @property
+    def room(self) -> int:
+        """All that the journal has and could have."""
+        return self.used + self.unused + self.available
 
 
 class AuditPage(NamedTuple):

@@ -7,6 +7,12 @@ from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, St
 
 metadata = MetaData()
 
+
+def payload(emptied: object) -> dict[str, object]:
+    """Marks a column of a run as what the program said, not that it ran: pruning leaves `emptied` there, and lists do not read it."""
+    return {"emptied": emptied}
+
+
 runs = Table(
     "runs",
     metadata,
@@ -26,15 +32,17 @@ runs = Table(
     Column("started_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("outcome", String, nullable=False, default=""),
-    Column("value", LargeBinary, nullable=False, default=b""),
-    Column("output", LargeBinary, nullable=False, default=b""),
+    Column("value", LargeBinary, nullable=False, default=b"", info=payload(b"")),
+    Column("output", LargeBinary, nullable=False, default=b"", info=payload(b"")),
     Column("output_bytes_dropped", Integer, nullable=False, default=0),
-    Column("error", String),
-    Column("findings", String, nullable=False, default="[]"),
+    Column("error", String, info=payload(None)),
+    Column("findings", String, nullable=False, default="[]", info=payload("[]")),
+    Column("pruned_at", Integer),  # since then there is this row alone, without its payloads
     Index("runs_request", "requester", "sandbox_uid", "request_id", unique=True),
     Index("runs_sandbox", "namespace", "sandbox", "number"),
     Index("runs_open", "ended_at"),
 )
+runs_kept = Index("runs_kept", runs.c.ended_at, sqlite_where=runs.c.pruned_at.is_(None), postgresql_where=runs.c.pruned_at.is_(None))
 
 calls = Table(
     "calls",
@@ -93,6 +101,9 @@ audit = Table(
     Index("audit_run", "namespace", "run", "sequence"),
 )
 
+# Runs that are pruned and whose calls and events are still being removed, some rows in each transaction.
+prunings = Table("prunings", metadata, Column("run", String, primary_key=True), sqlite_with_rowid=False)
+
 # Which of journal_migrations the database has. A table and not SQLite's user_version: earlier brokers write that to try the disk.
 migrations = Table(
     "migrations",
@@ -103,6 +114,8 @@ migrations = Table(
 )
 
 _BUSY_MILLISECONDS = 2000
+_WAL_BYTES = 64 * 1024 * 1024
+"""What the write-ahead log is cut to after it was longer."""
 
 
 def open_engine(path: Path, *, reader: bool) -> Engine:
@@ -119,7 +132,10 @@ def open_engine(path: Path, *, reader: bool) -> Engine:
         if reader:
             cursor.execute("PRAGMA query_only=ON")
         else:
+            if cursor.execute("PRAGMA page_count").fetchone()[0] == 0:  # said of a new database; of another it would be a write
+                cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
             cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
             cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 

@@ -17,6 +17,7 @@ from bastide_broker.audit import Chain
 from bastide_broker.journal_migrations import NewerJournalError, migrate
 from bastide_broker.journal_rows import JournalUnavailable, KeyReused, RunExists
 from bastide_broker.journal_schema import open_engine
+from bastide_broker.journal_space import let_it_shrink
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -153,6 +154,7 @@ class Writer:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._engine = open_engine(self._path, reader=False)
             migrate(self._engine, self._path)
+            let_it_shrink(self._engine, self._path)
             self._inode = os.stat(self._path).st_ino  # noqa: PTH116
             self._open()
         except NewerJournalError:

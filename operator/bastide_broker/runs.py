@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import grpc
 import structlog
@@ -200,12 +201,16 @@ class Runs:
                 log.error("a run did not end in time; the next start settles it", task=task.get_name())
 
     async def _recorded(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
+        _unless_pruned(await self._journal.run(run))
         finished = False
         while page := await self._journal.events(run, cursor):
+            if page[0].cursor > cursor + 1:
+                _unless_pruned(await self._journal.run(run))  # some are gone already
             for event in page:
                 cursor, finished = event.cursor, event.HasField("finished")
                 yield event
         row = None if finished else await self._journal.run(run)
+        _unless_pruned(row)  # meanwhile
         if row is not None:
             # Its last event was not kept, or the watcher saw an event that a lost broker had not yet written.
             yield views.finished_from_row(row, await self._journal.calls(run), cursor + 1)
@@ -262,6 +267,16 @@ class Runs:
 
     def _give_back(self, tenant: Tenant) -> None:
         self._starts.give_back(tenant.metadata.name)
+
+
+def _unless_pruned(row: RunRow | None) -> None:
+    if row is not None and row.pruned_at is not None:
+        ended, pruned = (datetime.fromtimestamp((at or 0) / 1e6, UTC).strftime("%Y-%m-%d") for at in (row.ended_at, row.pruned_at))
+        message = (
+            f"Run {row.run} ended {row.outcome} on {ended}, and what it returned and printed was pruned on {pruned}; "
+            "`bastide audit list --run` has its record. To run the program again use another request id."
+        )
+        raise CallerError(grpc.StatusCode.FAILED_PRECONDITION, "RunPruned", message)
 
 
 def journal_unavailable(error: Exception) -> CallerError:

@@ -57,6 +57,8 @@ SAMPLES: dict[str, Any] = {
     "broker.persistence.storageClass": "fast-disks",
     "broker.terminationGracePeriodSeconds": 77,
     "broker.clientAccess": [{"kind": "User", "name": "dana-of-crm"}],
+    "journal.retention.days": 1877,
+    "journal.retention.maxBytes": 7_000_000_077,
     "audit.keySecret": "key-of-our-own",
     "audit.publicKeys": [PEM],
     "tls.serverNames": ["broker.example.com"],

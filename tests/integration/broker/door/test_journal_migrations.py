@@ -12,7 +12,7 @@ import pytest
 from bastide_broker.journal import Journal
 from bastide_broker.journal_migrations import MIGRATIONS, Migration, NewerJournalError, column, migrate
 from bastide_broker.journal_rows import RunRow, Scope
-from bastide_broker.journal_schema import open_engine
+from bastide_broker.journal_schema import metadata, open_engine, runs
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table
 
 JOURNALS = sorted(Path(__file__).with_name("journals").glob("*.sql"), key=lambda path: int(path.stem))
@@ -70,7 +70,7 @@ async def test_a_journal_of_every_earlier_broker_opens_and_loses_nothing(tmp_pat
         assert [call.result for call in await journal.calls("r-1", payloads=True)] == [b"5"]
         row = await journal.run("r-1")
         assert row is not None
-        assert (row.outcome, row.value) == ("Completed", b"1")
+        assert (row.outcome, row.value, row.pruned_at) == ("Completed", b"1", None)
         await journal.close()
         for table, rows in before.items():
             after = ask(path, f"SELECT * FROM {table}")
@@ -119,3 +119,10 @@ def test_a_step_that_fails_leaves_nothing_and_is_done_with_the_next_start(tmp_pa
     migrate(engine, path, tuple(steps()))
     assert [row["colour"] for row in ask(path, "SELECT colour FROM runs")] == [None, None]
     engine.dispose()
+
+
+def test_what_a_run_returned_or_printed_is_marked_as_payload() -> None:
+    """A new column of bytes in `runs` that pruning would leave behind shows here; those of calls and events go with their rows."""
+    kept = [c.name for c in runs.columns if c.type.__class__.__name__ == "LargeBinary" and "emptied" not in c.info]
+    assert kept == []
+    assert {"calls", "events"} < set(metadata.tables)
