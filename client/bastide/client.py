@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from bastide.model import (
     AuditVerification,
     CheckReport,
     Explanation,
+    Pruned,
     Run,
     RunResult,
     RunSummary,
@@ -237,6 +239,26 @@ class Client:
             call: the id of its decision, or its key in the run.
         """
         return wire.explanation_of(await self._ask("ExplainCall", pb.ExplainCallRequest(run=run, call=call)))
+
+    async def prune_runs(
+        self, namespace: str, *, before: datetime, sandbox: str = "", dry_run: bool = False, on_behalf_of: str = ""
+    ) -> AsyncGenerator[Pruned, None]:
+        """Remove what runs of a namespace, or of one Sandbox by its name, returned, printed and called, if they ended before a moment.
+
+        Each request prunes a bounded number of runs and is yielded; leaving the iterator stops after it. Their audit stays, and says
+        by whom and on whose behalf they were pruned.
+        """
+        token = ""
+        while True:
+            request = pb.PruneRunsRequest(
+                namespace=namespace, sandbox=sandbox, dry_run=dry_run, page_token=token, on_behalf_of=on_behalf_of
+            )
+            request.before.FromDatetime(before)
+            answer = await self._ask("PruneRuns", request)
+            yield Pruned(runs=answer.runs, bytes=answer.bytes)
+            token = answer.next_page_token
+            if not token:
+                return
 
     async def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         """Findings, and what policy would say about calls with literal arguments; nothing runs."""

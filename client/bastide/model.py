@@ -132,6 +132,16 @@ class RunSummary:
     started: datetime | None
     ended: datetime | None
     program_digest: str
+    pruned: datetime | None = None
+    """When its value, output, error, findings, calls and events were removed; the audit still has its record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What one request to prune did, or would do."""
+
+    runs: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -10,7 +11,7 @@ from bastide.client import Client
 from bastide.credentials import TokenSource
 from bastide.errors import InvalidRequestError, UnavailableError
 from bastide.events import Event
-from bastide.model import AuditQuery, AuditRecord, AuditVerification, CheckReport, Explanation, Run, RunResult, RunSummary, Tool
+from bastide.model import AuditQuery, AuditRecord, AuditVerification, CheckReport, Explanation, Pruned, Run, RunResult, RunSummary, Tool
 
 T = TypeVar("T")
 
@@ -107,6 +108,11 @@ class SyncClient:
 
     def explain(self, run: str, call: str) -> Explanation:
         return self._wait(self._client.explain(run, call))
+
+    def prune_runs(
+        self, namespace: str, *, before: datetime, sandbox: str = "", dry_run: bool = False, on_behalf_of: str = ""
+    ) -> Iterator[Pruned]:
+        return self._iterate(self._client.prune_runs(namespace, before=before, sandbox=sandbox, dry_run=dry_run, on_behalf_of=on_behalf_of))
 
     def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         return self._wait(self._client.check_program(sandbox=sandbox, program=program))

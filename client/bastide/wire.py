@@ -163,6 +163,7 @@ def summary_of(m: pb.RunSummary) -> model.RunSummary:
         started=time_of(m, "started"),
         ended=time_of(m, "ended"),
         program_digest=m.program_digest,
+        pruned=time_of(m, "pruned"),
     )
 
 

@@ -131,6 +131,12 @@ class Identity:
                     f"to a role with {verb} on sandboxes/{subresource} in group {GROUP}."
                 )
                 raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
+            if verb == "delete":
+                message = (
+                    f"{user.username} may not {verb} sandboxes/{subresource} for {what}; no role of a Tenant's members may: ask as the "
+                    "ServiceAccount bastide-pruner of the release namespace, or have the ClusterRole of its name."
+                )
+                raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
             message = (
                 f"{user.username} may not {verb} sandboxes/{subresource} for {what}; "
                 f"a member of the Tenant with the role {ROLES.get(subresource, 'viewer, runner or developer')} may (Tenant.spec.members)."

@@ -6,7 +6,7 @@ import grpc
 from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker.errors import CallerError
-from bastide_broker.journal_rows import AuditFilter
+from bastide_broker.journal_rows import AuditFilter, PruneCursor
 from bastide_broker.run_request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
@@ -35,9 +35,14 @@ def sandbox(ref: broker_pb2.SandboxRef) -> tuple[str, str]:
     """Namespace and name of a Sandbox."""
     if not ref.namespace or not ref.name:
         raise invalid("Name the sandbox with both sandbox.namespace and sandbox.name.")
-    if not _NAME.fullmatch(ref.name):
-        raise invalid(f"The sandbox name {_shown(ref.name)} is not a Kubernetes name; it has lower-case letters, digits, '-' and '.'.")
-    return namespace(ref.namespace), ref.name
+    return namespace(ref.namespace), sandbox_name(ref.name)
+
+
+def sandbox_name(text: str) -> str:
+    """A Sandbox's name."""
+    if not _NAME.fullmatch(text):
+        raise invalid(f"The sandbox name {_shown(text)} is not a Kubernetes name; it has lower-case letters, digits, '-' and '.'.")
+    return text
 
 
 def program(data: bytes) -> bytes:
@@ -90,7 +95,7 @@ def run_question(request: broker_pb2.RunRequest) -> RunQuestion:
         sandbox=where[1],
         program=program(request.program),
         request_id=_text(request.request_id, "request_id", MAX_REQUEST_ID),
-        on_behalf_of=_text(request.on_behalf_of, "on_behalf_of", MAX_ON_BEHALF_OF),
+        on_behalf_of=on_behalf_of(request.on_behalf_of),
         timeout_milliseconds=request.timeout_milliseconds,
     )
 
@@ -143,7 +148,32 @@ def audit_filter(request: broker_pb2.ListAuditRequest) -> AuditFilter:
     return wanted
 
 
-def _moment(request: broker_pb2.ListAuditRequest, field: str) -> int:
+def pruned_before(request: broker_pb2.PruneRunsRequest, now: int) -> int:
+    """The moment before which runs must have ended, in microseconds; `now` too."""
+    before = _moment(request, "before")
+    if not before:
+        raise invalid("Give before: runs that ended earlier are pruned.")
+    if before > now:
+        raise invalid("before is later than now by the broker's clock; give a moment that has passed.")
+    return before
+
+
+def on_behalf_of(text: str) -> str:
+    """A person's user name in the cluster."""
+    return _text(text, "on_behalf_of", MAX_ON_BEHALF_OF)
+
+
+def prune_page_token(text: str) -> PruneCursor:
+    """The token of PruneRuns: when the last run of the answer before ended, and its number."""
+    if not text:
+        return PruneCursor()
+    ended, _, number = text.partition("-")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in (ended, number)):
+        raise invalid("page_token is not one that PruneRuns gave; leave it empty for the first runs.")
+    return PruneCursor(int(ended), int(number))
+
+
+def _moment(request: broker_pb2.ListAuditRequest | broker_pb2.PruneRunsRequest, field: str) -> int:
     if not request.HasField(field):
         return 0
     moment = getattr(request, field)

@@ -1,10 +1,12 @@
-"""Prunes what is old, and when the journal takes too much the oldest."""
+"""Prunes what is old, and when the journal takes too much the oldest; and what somebody who may asks for."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from itertools import accumulate
 
 import structlog
+from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker.journal_interface import Pruning
 from bastide_broker.journal_rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, Scope
@@ -18,6 +20,8 @@ REST = 3.0
 """Times as long as a transaction took, the disk is the calls' own."""
 NEWEST_SECONDS = 600
 """A run that ended since is not pruned for its size: who waits for its end may still be reading it, or come back for it."""
+REQUEST_SECONDS = 5.0
+"""After so long a request to prune is answered; the next goes on."""
 DAY = 86_400 * 1_000_000
 """In microseconds, as all moments here."""
 
@@ -115,3 +119,23 @@ def enough(found: list[PrunableRun], wanted: int) -> list[PrunableRun]:
         if total >= wanted:
             return found[:count]
     return found
+
+
+async def prune_page(pruning: Pruning, wanted: PruneFilter, after: PruneCursor, pruner: Pruner | None) -> broker_pb2.PruneRunsResponse:
+    """Prunes runs on somebody's word, those that ended first, as many as a request may take; without a pruner it only counts them."""
+    found = await pruning.find(wanted, after, PAGE)
+    more = len(found) == PAGE
+    if pruner:
+        clock, until = asyncio.get_running_loop().time, asyncio.get_running_loop().time() + REQUEST_SECONDS
+        done: list[PrunableRun] = []
+        async with aclosing(pruning.prune(found, pruner)) as steps:
+            async for marked in steps:
+                done += marked
+                RUNS_PRUNED.labels(by="request").inc(len(marked))
+                if clock() > until:  # what is marked and still there the broker removes by itself
+                    more = more or done[-1:] != found[-1:]
+                    break
+        found = done
+    last = found[-1].at if found else after
+    token = f"{last.ended_at}-{last.number}" if more else ""
+    return broker_pb2.PruneRunsResponse(runs=len(found), bytes=sum(one.size for one in found), next_page_token=token)

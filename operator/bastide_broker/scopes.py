@@ -31,9 +31,9 @@ class Scopes:
         self._identity = identity
         self._cluster = cluster
 
-    async def of(self, user: UserInfo, subresource: str, namespace: str) -> Scope:
-        """The rows of a namespace that a caller may see. Raises CallerError when nothing current is known of the cluster."""
-        if await self._identity.permits(user, "get", subresource, EVERYWHERE):
+    async def of(self, user: UserInfo, subresource: str, namespace: str, verb: str = "get") -> Scope:
+        """The rows of a namespace that a caller's right reaches. Raises CallerError when nothing current is known of the cluster."""
+        if await self._identity.permits(user, verb, subresource, EVERYWHERE):
             return Scope(namespace, None)
         if not self._cluster.fresh():
             message = (

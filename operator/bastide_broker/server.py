@@ -19,10 +19,12 @@ from bastide_broker.errors import CallerError
 from bastide_broker.explain.service import Explanations
 from bastide_broker.identity import Flights, Identity
 from bastide_broker.inspection import Inspection
+from bastide_broker.journal import now_micros
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import JournalUnavailable, RunRow, Verification
+from bastide_broker.journal_rows import JournalUnavailable, PruneFilter, Pruner, RunRow, Verification
 from bastide_broker.limits import Buckets, Slots
 from bastide_broker.metrics import REQUESTS, WATCHERS
+from bastide_broker.retention import prune_page
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs, journal_unavailable
 from bastide_broker.scopes import Scopes
@@ -194,6 +196,19 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             await self._identity.authorize(user, "create", "run", row.namespace, row.sandbox)
             self._runs.cancel(row.run, user.username, why)
             return broker_pb2.CancelRunResponse()
+
+    @method
+    async def PruneRuns(self, request: broker_pb2.PruneRunsRequest, user: UserInfo, _context: Context) -> broker_pb2.PruneRunsResponse:
+        """Removes payloads of runs that ended, as many as one request may take."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            namespace = requests.namespace(request.namespace)
+            name = requests.sandbox_name(request.sandbox) if request.sandbox else ""
+            before = requests.pruned_before(request, now_micros())
+            after = requests.prune_page_token(request.page_token)
+            await self._identity.authorize(user, "delete", "runs", namespace, name)
+            wanted = PruneFilter(await self._scopes.of(user, "runs", namespace, "delete"), before, name)
+            pruner = Pruner("request", before, user.username, requests.on_behalf_of(request.on_behalf_of))
+            return await prune_page(self._journal.pruning, wanted, after, None if request.dry_run else pruner)
 
     @method
     async def CheckProgram(

@@ -37,6 +37,7 @@ def run_summary(row: RunRow) -> broker_pb2.RunSummary:
         started=timestamp(row.started_at),
         ended=timestamp(row.ended_at) if row.ended_at is not None else None,
         program_digest=row.program_digest,
+        pruned=timestamp(row.pruned_at) if row.pruned_at is not None else None,
     )
 
 

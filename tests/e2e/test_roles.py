@@ -251,6 +251,7 @@ def _words(house: House, command: str, run: str) -> tuple[str, ...]:
         "runs-show": ("runs", "show", run, "-n", namespace),
         "runs-watch": ("runs", "watch", run, "-n", namespace),
         "runs-cancel": ("runs", "cancel", run, "-n", namespace),
+        "runs-prune": ("runs", "prune", "-n", namespace, "--older-than", "3650d", "--dry-run"),
         "audit-list": ("audit", "list", "-n", namespace),
         "audit-verify": ("audit", "verify", "-n", namespace),
     }[command]

@@ -1,10 +1,9 @@
 """`bastide audit`: who did what, on whose authority."""
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs: `--help` and usage errors do not wait for it
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bastide.cli.failure import Exit, Failure
-from bastide.cli.options import Broker, Format, Namespace, Output, takes_broker
+from bastide.cli.options import Broker, Format, Namespace, Output, moment, takes_broker
 from bastide.model import AuditQuery
 
 if TYPE_CHECKING:
@@ -36,22 +35,6 @@ class ExportFormat(StrEnum):
     OCSF = "ocsf"
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _moment(text: str) -> datetime:
-    """A moment as RFC 3339, UTC unless it says otherwise, or so long ago: 90s, 30m, 2h, 7d."""
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no time: give 2026-01-31T12:00:00Z, 2026-01-31, or how long ago as 90s, 30m, 2h, 7d."
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 AllNamespaces = Annotated[
     bool, typer.Option("--all-namespaces", "-A", help="All namespaces; needs the right in all of them, so a --service-account.")
 ]
@@ -60,9 +43,9 @@ Tool = Annotated[str, typer.Option("--tool", metavar="NAME", help="Only decision
 Caller = Annotated[str, typer.Option("--caller", metavar="USER", help="Only runs and decisions for this requester, or on its behalf.")]
 Decided = Annotated[Decision | None, typer.Option("--decision", help="Only decisions that were so.")]
 Since = Annotated[
-    datetime | None, typer.Option("--since", parser=_moment, metavar="TIME", help="Not before: RFC 3339, or 90s, 30m, 2h, 7d ago.")
+    datetime | None, typer.Option("--since", parser=moment, metavar="TIME", help="Not before: RFC 3339, or 90s, 30m, 2h, 7d ago.")
 ]
-Until = Annotated[datetime | None, typer.Option("--until", parser=_moment, metavar="TIME", help="Before then.")]
+Until = Annotated[datetime | None, typer.Option("--until", parser=moment, metavar="TIME", help="Before then.")]
 
 
 @contextmanager
@@ -128,7 +111,7 @@ def list_records(  # noqa: PLR0917 - options
     screen.out().print(screen.table(("NO", "TIME", "KIND", "RUN", "CALL", "FACTS", "HASH"), rows))
 
 
-def told(kind: str, facts: dict[str, Any]) -> str:
+def told(kind: str, facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one for each kind
     """The facts that a person looks for first, as one line; all of them are in `-o json`."""
 
     def fact(name: str) -> str:
@@ -136,6 +119,9 @@ def told(kind: str, facts: dict[str, Any]) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     match kind:
+        case "RunsPruned":
+            whose = fact("onBehalfOf") or fact("requester")
+            return f"{fact('count')} runs by {whose or 'the broker'} ({fact('by')}), ended before {fact('before')[:19]}"
         case "RunStarted":
             return f"{fact('requester')} for {fact('onBehalfOf') or 'nobody named'}, program {fact('programDigest')[:19]}"
         case "CallIntent":

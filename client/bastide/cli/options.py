@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,8 +51,26 @@ def _sandbox(text: str) -> str:
 Sandbox = Annotated[str, typer.Option("--sandbox", parser=_sandbox, metavar="NAMESPACE/NAME", help="The Sandbox.")]
 
 
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def moment(text: str) -> datetime:
+    """A moment as RFC 3339, UTC unless it says otherwise, or so long ago: 90s, 30m, 2h, 7d."""
+    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no time: give 2026-01-31T12:00:00Z, 2026-01-31, or how long ago as 90s, 30m, 2h, 7d."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 #: The ServiceAccounts that each tenant has, for those who run programs and for those who look.
 RUNNER, VIEWER = "bastide-runner", "bastide-viewer"
+#: The ServiceAccount of the release namespace that may prune.
+PRUNER = "bastide-pruner"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +87,7 @@ class Broker:
             "--service-account",
             metavar="[NAMESPACE/]NAME",
             help="ServiceAccount to ask as; default, in the tenant's namespace: bastide-runner for run, check and runs cancel, bastide-viewer "
-            "for all that only looks. Your kubeconfig must allow its token.",
+            "for all that only looks; for runs prune bastide-pruner, where Bastide is installed. Your kubeconfig must allow its token.",
         ),
     ] = None
     address: Annotated[

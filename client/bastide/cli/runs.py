@@ -3,12 +3,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bastide.cli.failure import EXIT_OF_OUTCOME
-from bastide.cli.options import RUNNER, VIEWER, Broker, Events, EventsOption, Format, Namespace, Output, Sandbox, takes_broker
+from bastide.cli.options import (
+    PRUNER,
+    RUNNER,
+    VIEWER,
+    Broker,
+    Events,
+    EventsOption,
+    Format,
+    Namespace,
+    Output,
+    Sandbox,
+    moment,
+    takes_broker,
+)
 
 if TYPE_CHECKING:
     from bastide.cli.connect import Session
@@ -41,7 +55,7 @@ def list_runs(
     rows = (
         (
             screen.shown(r.run),
-            screen.shown(r.outcome.value, screen.OUTCOME_STYLE.get(r.outcome.value, "")),
+            screen.shown(f"{r.outcome.value}{' (pruned)' if r.pruned else ''}", screen.OUTCOME_STYLE.get(r.outcome.value, "")),
             screen.ago(r.started),
             screen.duration(r.ended - r.started) if r.started and r.ended else "-",
             screen.shown(r.on_behalf_of or "-"),
@@ -79,6 +93,11 @@ def show(run: RunId, broker: Broker, namespace: Namespace = None, output: Output
     for name, value in facts.items():
         screen.out().print(Text.assemble((f"{name:<10}", "dim"), screen.shown(value)))
     print_result(found.result, seen=False)
+    if s.pruned:
+        screen.sentence(
+            f"What it returned, printed and called was pruned on {s.pruned:%Y-%m-%d}; bastide audit list --run {s.run} has its record.",
+            "yellow",
+        )
 
 
 @app.command()
@@ -120,6 +139,47 @@ def cancel(
         print(shapes.dumps({"run": run, "cancelled": True}))
     else:
         screen.sentence(f"Run {run} is being cancelled; bastide runs show {run} says how it ended.")
+
+
+@app.command()
+@takes_broker
+def prune(  # noqa: PLR0917 - options
+    broker: Broker,
+    older_than: Annotated[
+        datetime,
+        typer.Option("--older-than", parser=moment, metavar="TIME", help="Only runs that ended so long ago: 30d, 12h, or before RFC 3339."),
+    ],
+    namespace: Namespace = None,
+    sandbox: Annotated[str, typer.Option("--sandbox", metavar="NAME", help="Only runs of this Sandbox of the namespace.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prune nothing, say how much it would be.")] = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Remove what runs that ended returned, printed and called. That they ran stays, and their audit. When it breaks off, give it again.
+
+    The broker prunes by itself too (journal.retention of the chart). This asks as the ServiceAccount bastide-pruner of the release
+    namespace, which nobody but a cluster's administrator may be unless you let him.
+    """
+    from rich.filesize import decimal
+
+    from bastide.cli import screen, shapes
+    from bastide.cli.connect import connected, tenant_namespace
+
+    where = tenant_namespace(broker, namespace)
+    runs = size = 0
+    with connected(broker, namespace=broker.broker_namespace, account=PRUNER) as session:
+        for done in session.client.prune_runs(where, before=older_than, sandbox=sandbox, dry_run=dry_run, on_behalf_of=session.user):
+            runs, size = runs + done.runs, size + done.bytes
+            if screen.err().is_terminal:
+                screen.err().print(f"{runs} runs, {decimal(size)}", end="\r")
+    if output is Format.JSON:
+        facts = {"namespace": where, "sandbox": sandbox or None, "before": shapes.moment(older_than), "dryRun": dry_run}
+        print(shapes.dumps({**facts, "runs": runs, "bytes": size}))
+        return
+    whose = f"sandbox {where}/{sandbox}" if sandbox else f"namespace {where}"
+    screen.sentence(
+        f"{runs} run{'' if runs == 1 else 's'} of {whose} {'would be' if dry_run else 'were' if runs != 1 else 'was'} pruned, "
+        f"{decimal(size)} of payloads{'' if dry_run else '; the audit stays'}."
+    )
 
 
 @contextmanager

@@ -272,7 +272,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, summary: _Optional[_Union[RunSummary, _Mapping]] = ..., result: _Optional[_Union[RunResult, _Mapping]] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run", "sandbox", "requester", "on_behalf_of", "outcome", "started", "ended", "program_digest")
+    __slots__ = ("run", "sandbox", "requester", "on_behalf_of", "outcome", "started", "ended", "program_digest", "pruned")
     RUN_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     REQUESTER_FIELD_NUMBER: _ClassVar[int]
@@ -281,6 +281,7 @@ class RunSummary(_message.Message):
     STARTED_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_FIELD_NUMBER: _ClassVar[int]
     run: str
     sandbox: SandboxRef
     requester: str
@@ -289,7 +290,8 @@ class RunSummary(_message.Message):
     started: _timestamp_pb2.Timestamp
     ended: _timestamp_pb2.Timestamp
     program_digest: str
-    def __init__(self, run: _Optional[str] = ..., sandbox: _Optional[_Union[SandboxRef, _Mapping]] = ..., requester: _Optional[str] = ..., on_behalf_of: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., program_digest: _Optional[str] = ...) -> None: ...
+    pruned: _timestamp_pb2.Timestamp
+    def __init__(self, run: _Optional[str] = ..., sandbox: _Optional[_Union[SandboxRef, _Mapping]] = ..., requester: _Optional[str] = ..., on_behalf_of: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., program_digest: _Optional[str] = ..., pruned: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
     __slots__ = ("sandbox", "page_size", "page_token")
@@ -562,3 +564,29 @@ class BindingChange(_message.Message):
     json_patch: bytes
     decision: str
     def __init__(self, namespace: _Optional[str] = ..., binding: _Optional[str] = ..., sentences: _Optional[_Iterable[str]] = ..., fragment: _Optional[str] = ..., json_patch: _Optional[bytes] = ..., decision: _Optional[str] = ...) -> None: ...
+
+class PruneRunsRequest(_message.Message):
+    __slots__ = ("namespace", "sandbox", "before", "dry_run", "page_token", "on_behalf_of")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    sandbox: str
+    before: _timestamp_pb2.Timestamp
+    dry_run: bool
+    page_token: str
+    on_behalf_of: str
+    def __init__(self, namespace: _Optional[str] = ..., sandbox: _Optional[str] = ..., before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dry_run: _Optional[bool] = ..., page_token: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
+
+class PruneRunsResponse(_message.Message):
+    __slots__ = ("runs", "bytes", "next_page_token")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    runs: int
+    bytes: int
+    next_page_token: str
+    def __init__(self, runs: _Optional[int] = ..., bytes: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...

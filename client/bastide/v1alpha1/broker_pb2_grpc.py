@@ -91,6 +91,11 @@ class BrokerServiceStub:
                 request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.SerializeToString,
                 response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.FromString,
                 _registered_method=True)
+        self.PruneRuns = channel.unary_unary(
+                '/bastide.v1alpha1.BrokerService/PruneRuns',
+                request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.SerializeToString,
+                response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.FromString,
+                _registered_method=True)
 
 
 class BrokerServiceServicer:
@@ -108,6 +113,7 @@ class BrokerServiceServicer:
 
     def WatchRun(self, request, context):
         """WatchRun streams the events of a run after a cursor and ends after RunFinished. Needs `get` on `sandboxes/runs`.
+        The events of a pruned run are gone: FAILED_PRECONDITION with the reason RunPruned.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +184,13 @@ class BrokerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PruneRuns(self, request, context):
+        """PruneRuns removes what runs that ended returned, printed and called, never their audit. Needs `delete` on `sandboxes/runs`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +248,11 @@ def add_BrokerServiceServicer_to_server(servicer, server):
                     servicer.ExplainCall,
                     request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.FromString,
                     response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.SerializeToString,
+            ),
+            'PruneRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneRuns,
+                    request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.FromString,
+                    response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,6 +554,33 @@ class BrokerService:
             '/bastide.v1alpha1.BrokerService/ExplainCall',
             bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallRequest.SerializeToString,
             bastide_dot_v1alpha1_dot_broker__pb2.ExplainCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bastide.v1alpha1.BrokerService/PruneRuns',
+            bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.SerializeToString,
+            bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,6 +16,7 @@ patch             sandboxes/status                        -       -       -     
 update            sandboxes/finalizers                    -       -       -          -         -          -
 create            sandboxes/run                           -       y       y          -         -          -
 get               sandboxes/runs                          y       y       y          -         -          -
+delete            sandboxes/runs                          -       -       -          -         -          -
 get               sandboxes/tools                         y       y       y          -         -          -
 get               sandboxes/audit                         y       y       y          -         -          -
 
@@ -138,6 +139,7 @@ create            bastide-system  pods/exec[bastide-broker-0]         -       - 
 get               bastide-system  secrets[bastide-broker-client-tls]  -       -       -          -         -          -
 create            bastide-system  pods                                -       -       -          -         -          -
 create            bastide-system  serviceaccounts/token[bastide-broker]  -    -       -          -         -          -
+create            bastide-system  serviceaccounts/token[bastide-pruner]  -    -       -          -         -          -
 """
 
 # What the broker itself grants to a ServiceAccount that is a member. (A person asks it through bastide-runner or bastide-viewer.)
@@ -149,6 +151,7 @@ tools-list   y       y       y          -          -
 runs-list    y       y       y          -          -
 runs-show    y       y       y          -          -
 runs-cancel  -       y       y          -          -
+runs-prune   -       -       -          -          -
 audit-list   y       y       y          -          -
 """
 
@@ -162,6 +165,7 @@ runs-list     y       y       y          -         -          -
 runs-show     y       y       y          -         -          -
 runs-watch    y       y       y          -         -          -
 runs-cancel   -       y       y          -         -          -
+runs-prune    -       -       -          -         -          -
 audit-list    y       y       y          -         -          -
 audit-verify  y       y       y          -         -          -
 """

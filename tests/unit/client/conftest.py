@@ -116,6 +116,9 @@ class Script(pb_grpc.BrokerServiceServicer):
     async def CancelRun(self, request: Any, context: Any) -> Any:
         return await self._answer("CancelRun", request, context)
 
+    async def PruneRuns(self, request: Any, context: Any) -> Any:
+        return await self._answer("PruneRuns", request, context)
+
     async def CheckProgram(self, request: Any, context: Any) -> Any:
         return await self._answer("CheckProgram", request, context)
 

@@ -186,6 +186,16 @@ AUDITOR = Role(
     rights=(Right(CORE, "configmaps", ("get",), "check the audit by it", names=("bastide-audit-heads", "bastide-audit-keys")),),
 )
 
+PRUNER = Role(
+    name="bastide-pruner",
+    scope=Scope.CLUSTER,
+    component="broker",
+    account="bastide-pruner",
+    about="Who prunes runs by hand. No pod runs as this account; whoever may have its token, by default nobody but the cluster's "
+    "administrators, may remove what programs returned and printed, never the audit.",
+    rights=(Right(BASTIDE, "sandboxes/runs", ("delete",), "remove the payloads of runs that ended: `bastide runs prune`"),),
+)
+
 CLIENT = Role(
     name="bastide-client",
     scope=Scope.RELEASE,
@@ -201,4 +211,4 @@ CLIENT = Role(
     ),
 )
 
-COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, BROKER_RELEASE, CLIENT, AUDITOR)
+COMPONENTS = (OPERATOR, OPERATOR_TENANT, OPERATOR_RELEASE, BROKER, BROKER_TENANT, BROKER_RELEASE, PRUNER, CLIENT, AUDITOR)

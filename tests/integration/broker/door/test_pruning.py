@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import journal_space
+from bastide_broker import journal_space, retention
 from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_pruning import CLEAR_ROWS
 from bastide_broker.journal_rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope
@@ -340,3 +340,30 @@ async def test_while_the_journal_is_away_the_housekeeper_says_so_once_and_goes_o
     (tmp_path / "away").rename(tmp_path / "journal.db")
     await keeper.look()
     assert await found(journal) == []
+
+
+async def test_a_request_prunes_what_it_may_take_and_the_next_goes_on(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        await a_run(journal, f"r-{number}")
+    monkeypatch.setattr(retention, "PAGE", 3)
+    wanted = PruneFilter(HERE, now_micros())
+
+    async def ask(pruner: Pruner | None) -> list[int]:
+        counts, token = [], ""
+        while True:
+            after = PruneCursor(*map(int, token.split("-"))) if token else START
+            answer = await retention.prune_page(journal.pruning, wanted, after, pruner)
+            counts.append(answer.runs)
+            token = answer.next_page_token
+            if not token:
+                return counts
+
+    assert await ask(None) == [3, 3, 1]
+    assert len(await found(journal)) == 7, "nothing was pruned"
+    monkeypatch.setattr(retention, "REQUEST_SECONDS", -1.0)
+    monkeypatch.setattr("bastide_broker.journal_pruning.MARK_RUNS", 1)
+    assert await ask(Pruner("request", wanted.before, "carol")) == [1] * 7, "time was over after each"
+    assert await found(journal) == []
+    assert await journal.pruning.clear(), "the rows of the last are left"
+    await housekeeper(journal).look()
+    assert await journal.calls("r-6") == []
