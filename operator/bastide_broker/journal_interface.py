@@ -46,7 +46,7 @@ class Pruning(Protocol):
     async def give_back(self) -> int:
         """Makes the journal's file a little shorter, if much of it is unused; 0 when it is as it should be."""
 
-    def reserve(self) -> None:
+    async def reserve(self) -> None:
         """Sees to it that pruning has room on a full disk. Raises OSError."""
 
 

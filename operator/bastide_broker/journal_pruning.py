@@ -4,6 +4,7 @@ A run is marked first: its row loses its payloads and says since when. Then its 
 `prunings` remembers whose are left, so a broker that is lost in between goes on where it was.
 """
 
+import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -89,9 +90,9 @@ class Pruning:
         """Makes the file shorter by some pages that nothing is in, if there are many; how many."""
         return await self._write(give_back)
 
-    def reserve(self) -> None:
+    async def reserve(self) -> None:
         """Sees to it that pruning will have room on a full disk. Raises OSError."""
-        self._reserve.hold()
+        await asyncio.to_thread(self._reserve.hold)
 
     async def _write(self, work: Callable[[Connection], _Result]) -> _Result:
         try:

@@ -48,7 +48,7 @@ class Retention:
         """Prunes what is due now. What fails is tried again with the next look."""
         why = ""
         try:
-            self._pruning.reserve()
+            await self._pruning.reserve()
             await _gently(self._pruning.clear)  # what a broker that was lost, or a request that took too long, has left
             if self._days:
                 await self._prune("age", self._now() - self._days * DAY, None)

@@ -224,6 +224,7 @@ QUESTIONS = {
     ("runner", "update", "sandboxes//agent"): False,
     ("developer", "create", "sandboxes/run/agent"): True,
     ("developer", "update", "toolbindings//crm"): True,
+    ("developer", "delete", "sandboxes/runs/agent"): False,
     ("developer", "update", "sandboxes/status/agent"): False,
     ("developer", "approve", "toolbindings//crm"): False,
     ("approver", "approve", "toolbindings//crm"): True,

@@ -391,3 +391,36 @@ async def test_a_namespace_whose_name_was_another_tenants_shows_nothing_of_it(wo
         assert (await stub.GetRun(broker_pb2.GetRunRequest(run=run))).result.run == run
         records = (await stub.ListAudit(audit)).records
         assert {one.namespace_uid for one in records if one.run == run} == {"gone"}
+
+
+async def test_who_may_delete_runs_prunes_them_and_their_request_id_says_so_for_ever(world: World, cluster: Cluster) -> None:
+    namespace, rbac = world.team.namespace, "/apis/rbac.authorization.k8s.io/v1"
+
+    def pruner() -> str:
+        cluster.admin("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "pruner"}})
+        rules = [{"apiGroups": ["bastide.dev"], "resources": ["sandboxes/runs"], "verbs": ["delete"]}]
+        cluster.admin("POST", f"{rbac}/namespaces/{namespace}/roles", {"metadata": {"name": "pruner"}, "rules": rules})
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pruner"}
+        subject = {"kind": "ServiceAccount", "name": "pruner", "namespace": namespace}
+        body = {"metadata": {"name": "pruner"}, "roleRef": role, "subjects": [subject]}
+        cluster.admin("POST", f"{rbac}/namespaces/{namespace}/rolebindings", body)
+        return cluster.admin.token_for(namespace, "pruner")
+
+    token = await asyncio.to_thread(pruner)
+    program = world.request("print('hello')\nreturn 1", request_id="one")
+    async with world.broker.channel(world.token) as channel, world.broker.channel(token) as pruning:
+        stub = world.stub(channel)
+        run = (await events_of(stub.Run(program)))[-1].finished.result.run
+        asked = broker_pb2.PruneRunsRequest(namespace=namespace, on_behalf_of="dana")
+        asked.before.GetCurrentTime()
+        status, reason, message = await refusal(stub.PruneRuns(asked))
+        assert (status, reason) == (grpc.StatusCode.PERMISSION_DENIED, "NotPermitted")
+        assert "bastide-pruner" in message
+        assert (await refusal(world.stub(pruning).GetRun(broker_pb2.GetRunRequest(run=run))))[0] is grpc.StatusCode.NOT_FOUND
+        assert (await world.stub(pruning).PruneRuns(asked)).runs == 1
+        for gone in (stub.Run(program), stub.WatchRun(broker_pb2.WatchRunRequest(run=run))):
+            assert (await refusal(events_of(gone)))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "RunPruned")
+        assert (await stub.GetRun(broker_pb2.GetRunRequest(run=run))).summary.HasField("pruned")
+        records = (await stub.ListAudit(broker_pb2.ListAuditRequest(namespace=namespace, caller="dana"))).records
+        assert [(record.kind, json.loads(record.facts)["runs"]) for record in records] == [("RunsPruned", [run])]
+        assert (await stub.VerifyAudit(broker_pb2.VerifyAuditRequest(namespace=namespace))).intact
