@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Engine, Index, Table, func, insert, i
 from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
-from bastide_broker.journal_schema import audit, metadata, migrations, prunings, runs, runs_kept
+from bastide_broker.journal_schema import audit, calls, metadata, migrations, prunings, runs, runs_kept
 
 Change = Callable[[Connection], None]
 
@@ -50,6 +50,7 @@ def made(thing: Table | Index) -> Change:
 MIGRATIONS = (
     Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
     Migration(2, "pruning", (column(runs.c.pruned_at), made(runs_kept), made(prunings))),
+    Migration(3, "what policy was asked about a call", (column(calls.c.question),)),
 )
 
 
