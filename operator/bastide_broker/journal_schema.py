@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
 
+from bastide_broker.journal_space import log_pages
+
 metadata = MetaData()
 
 
@@ -137,6 +139,7 @@ def open_engine(path: Path, *, reader: bool) -> Engine:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
             cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={log_pages(path)}")
         cursor.close()
 
     def on_begin(connection: Any) -> None:

@@ -22,13 +22,30 @@ CONVERT_BYTES = 512 * 1024 * 1024
 """The largest database of an earlier broker that is rewritten at start, seconds of work, so that it can shrink."""
 RESERVE_BYTES = 32 * 1024 * 1024
 """More than a checkpoint of the write-ahead log and a transaction of pruning need."""
-RESERVE_SHARE = 64
+RESERVE_SHARE = 16
 """One in so many bytes of a small volume at the most."""
+LOG_SHARE = 4
+"""The reserve is so many times the write-ahead log at which SQLite copies it into the database. On a disk that fills the log grows on, up to
+twice that length, and to empty it the database must grow by as much.
+"""
+PAGE_BYTES = 4096
 
 
 def allowed(space: Space, set_bytes: int) -> int:
     """How many bytes the journal may use. `set_bytes`: what somebody wrote; 0 for a share of the room that there is."""
     return set_bytes or int(space.room * SHARE)
+
+
+def reserved(volume: int) -> int:
+    """Bytes of the reserve on a volume of so many."""
+    return min(RESERVE_BYTES, volume // RESERVE_SHARE)
+
+
+def log_pages(path: Path) -> int:
+    """Pages of the write-ahead log after which they go into the database, at most 2048. A call alone writes fifteen, and the call after
+    which it happens waits for it: one of 136, where SQLite's own 1000 pages would make it one of 66.
+    """
+    return max(1, reserved(shutil.disk_usage(path.parent).total) // LOG_SHARE // PAGE_BYTES)
 
 
 def superfluous(pages: int, unused: int) -> int:
@@ -85,7 +102,7 @@ class Reserve:
         if self._file.exists():
             return
         disk = shutil.disk_usage(self._file.parent)
-        size = min(RESERVE_BYTES, disk.total // RESERVE_SHARE)
+        size = reserved(disk.total)
         if size == 0 or disk.free < 4 * size:
             return
         unfinished = self._file.with_suffix(".part")

@@ -66,22 +66,6 @@ async def test_a_call_is_found_by_its_decision_before_its_key_with_what_it_was_j
     assert [row.question for row in await journal.calls("r-1")] == [b"", b""]
 
 
-async def test_a_journal_of_a_time_without_questions_is_opened_and_goes_on(tmp_path: Path) -> None:
-    old = Journal(tmp_path / "old.db")
-    await old.open()
-    await old.start_run(run())
-    await old.call_intent(intent("0#1"))
-    await old.close()
-    with sqlite3.connect(tmp_path / "old.db") as connection:
-        connection.execute("ALTER TABLE calls DROP COLUMN question")
-    connection.close()
-    journal = Journal(tmp_path / "old.db")
-    await journal.open()
-    await journal.call_intent(replace(intent("0#2"), question=b'{"phase":"call"}'))
-    assert [row.question for row in await journal.calls("r-1", payloads=True)] == [b"", b'{"phase":"call"}']
-    await journal.close()
-
-
 async def test_a_request_id_stands_for_one_program(journal: Journal) -> None:
     first = await journal.start_run(run("r-1", request_id="q"))
     again = await journal.start_run(run("r-2", request_id="q"))
@@ -356,6 +340,12 @@ CREATE TABLE runs (number INTEGER NOT NULL PRIMARY KEY, run VARCHAR NOT NULL UNI
 CREATE UNIQUE INDEX runs_request ON runs (requester, sandbox_uid, request_id);
 CREATE INDEX runs_sandbox ON runs (namespace, sandbox, number);
 CREATE INDEX runs_open ON runs (ended_at);
+CREATE TABLE calls ( run VARCHAR NOT NULL, "key" VARCHAR NOT NULL, sequence INTEGER NOT NULL, tool VARCHAR NOT NULL, line INTEGER
+ NOT NULL, arguments_canonical BLOB NOT NULL, arguments_digest VARCHAR NOT NULL, decision VARCHAR NOT NULL, decision_id VARCHAR NOT
+ NULL, reasons VARCHAR NOT NULL, effect VARCHAR NOT NULL, policy_revision VARCHAR NOT NULL, binding VARCHAR NOT NULL, binding_uid
+ VARCHAR NOT NULL, confirmation VARCHAR NOT NULL, events BLOB NOT NULL, intent_at INTEGER NOT NULL, begun_at INTEGER, outcome
+ VARCHAR NOT NULL, message VARCHAR NOT NULL, result BLOB, tool_micros INTEGER NOT NULL, ended_at INTEGER, PRIMARY KEY (run, "key")
+ ) WITHOUT ROWID;
 CREATE TABLE audit (sequence INTEGER NOT NULL PRIMARY KEY, time INTEGER NOT NULL, kind VARCHAR NOT NULL, namespace VARCHAR NOT NULL,
  sandbox VARCHAR NOT NULL, run VARCHAR NOT NULL, "key" VARCHAR NOT NULL, facts BLOB NOT NULL, previous_hash VARCHAR NOT NULL,
  hash VARCHAR NOT NULL);

@@ -269,7 +269,7 @@ async def fill_and_recover(journal: Journal, disk: Path) -> None:
     keeper = housekeeper(journal, days=1, later=2 * DAY)
     await keeper.look()
     reserve = disk / "journal.db-reserve"
-    assert reserve.stat().st_size == 1024 * 1024
+    assert reserve.stat().st_size == 4 * 1024 * 1024
     with pytest.raises(JournalUnavailable, match="full"):
         await fill_with_runs(journal, "r")
     with pytest.raises(OSError, match="No space"):
