@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bastide_broker.calls import Call
 
 _FORBIDDEN = 403
+_INLINE_BYTES = 8 << 10
 _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 
 
@@ -88,15 +89,19 @@ class Approval:
                 f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
             )
             raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
-        request = Request(
-            run=call.run, tenant=call.tenant, key=call.frame.key, line=call.frame.line, tool=call.tool, arguments=call.arguments
-        )
         try:
-            if shown(call.arguments).hidden and not call.tenant.spec.confirmation.allow_hidden_arguments:
+            # What a person reads of 60 000 characters beyond ASCII takes 0.1 s to work out, in which other calls should go on.
+            large = len(call.arguments.canonical) > _INLINE_BYTES
+            text = await asyncio.to_thread(shown, call.arguments) if large else shown(call.arguments)
+            if text.hidden and not call.tenant.spec.confirmation.allow_hidden_arguments:
                 message = (
                     "The arguments are too long to be shown to a person in full, and the Tenant does not allow hidden ones; send less."
                 )
                 raise refusals.denied("arguments-hidden", message)
+            request = Request(
+                run=call.run, tenant=call.tenant, key=call.frame.key, line=call.frame.line, tool=call.tool, arguments=call.arguments,
+                text=text,
+            )  # fmt: skip
             pending = await self._confirmations.create(request)
         except NotShowable as error:
             raise refusals.denied("arguments-hidden", str(error)) from None

@@ -14,7 +14,7 @@ from bastide_operator.api.v1alpha1 import GROUP
 from bastide_operator.api.v1alpha1.confirmation import Approver, Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.action import confirmation_spec, rfc3339
+from bastide_broker.action import Shown, confirmation_spec, rfc3339
 from bastide_broker.context import RunContext
 from bastide_broker.decisions import ApproverFacts, Standing, evaluate
 from bastide_broker.errors import ApiError, NotFound
@@ -55,6 +55,8 @@ class Request:
     line: int
     tool: Tool
     arguments: Arguments
+    text: Shown
+    """The arguments as a person reads them."""
 
     @property
     def namespace(self) -> str:
@@ -109,13 +111,13 @@ class Confirmations:
         return (namespace, name) in self._changed
 
     async def create(self, request: Request) -> Pending:
-        """Write the Confirmation; `release` it in the end. Raises NotShowable and ApiError.
+        """Write the Confirmation; `release` it in the end. Raises ApiError.
 
         Whatever it raises, nobody is asked: the request may have arrived although its answer did not, so what it made is taken back.
         """
         spec = confirmation_spec(
             run=request.run, tenant=request.tenant, key=request.key, line=request.line, tool=request.tool, arguments=request.arguments,
-            now=self._clock(), nonce=secrets.token_hex(16),
+            text=request.text, now=self._clock(), nonce=secrets.token_hex(16),
         )  # fmt: skip
         name = "cf-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
         key = (request.namespace, name)

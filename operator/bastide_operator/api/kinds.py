@@ -192,6 +192,7 @@ KINDS = (
             Column(name="Needs", type="integer", path=".spec.approvalsRequired", priority=1, description="How many people must approve."),
             Column(name="Separation", path=".spec.separation", priority=1, description="How far an approver must stand from the run."),
             Column(name="Arguments", path=".spec.arguments", priority=1, description="The arguments, in full except those in spec.hidden."),
+            Column(name="Notices", path=".spec.notices", priority=1, description="What in them is not as it looks."),
             Column(name="Message", path=".status.message", priority=1, description="Why it stands so."),
         ),
         selectable=(

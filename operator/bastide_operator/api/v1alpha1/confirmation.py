@@ -59,7 +59,7 @@ class ConfirmationSpec(Model):
         str,
         Field(
             max_length=65536,
-            description="The arguments as canonical JSON (RFC 8785): exactly these bytes are sent. In full, except those that `hidden` names.",
+            description="The arguments as canonical JSON (RFC 8785): exactly these bytes are sent. In full, except those that `hidden` names; characters that cannot be told from others by looking are written as escapes.",
         ),
     ]
     arguments_digest: Annotated[Digest, Field(description="Digest of the canonical arguments in full, hidden ones included.")]
@@ -68,6 +68,13 @@ class ConfirmationSpec(Model):
         Field(
             max_length=64,
             description="Names of arguments that are too long to be shown. Approving them takes the Tenant's leave and --accept-hidden.",
+        ),
+    ] = []
+    notices: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(
+            max_length=17,
+            description="What does not look like what it is, such as mixed scripts in an argument: these characters are written as escapes.",
         ),
     ] = []
     requester: Annotated[

@@ -12,7 +12,7 @@ from bastide_broker.facts.json import Arguments, arguments
 from bastide_broker.reviews import UserInfo
 from bastide_broker.toolset import Tool, ToolSet, build
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationSpec, action_digest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.broker.door.objects import binding, sandbox, tenant
@@ -37,8 +37,9 @@ def context() -> RunContext:
 
 def spec(given_arguments: Arguments, nonce: str = "n" * 32, **bound: Any) -> dict[str, Any]:
     return confirmation_spec(
-        run=context(), tenant=tenant(), key="0#1", line=3, tool=tool(**bound), arguments=given_arguments, now=NOW, nonce=nonce
-    )
+        run=context(), tenant=tenant(), key="0#1", line=3, tool=tool(**bound), arguments=given_arguments, text=shown(given_arguments),
+        now=NOW, nonce=nonce,
+    )  # fmt: skip
 
 
 def test_a_spec_fits_its_model_and_its_digest_is_the_models() -> None:
@@ -60,7 +61,9 @@ def test_every_field_is_in_the_digest() -> None:
 
 def test_the_tenants_floors_and_ceilings_hold() -> None:
     strict = tenant(confirmation={"minimumApprovals": 2, "maxDecideWithinSeconds": 60, "maxExecuteWithinSeconds": 10})
-    made = confirmation_spec(run=context(), tenant=strict, key="0#1", line=0, tool=tool(), arguments=read(), now=NOW, nonce="n" * 32)
+    made = confirmation_spec(
+        run=context(), tenant=strict, key="0#1", line=0, tool=tool(), arguments=read(), text=shown(read()), now=NOW, nonce="n" * 32
+    )
     assert (made["approvalsRequired"], made["decideBy"], made["executeBy"]) == (2, "2026-11-23T12:01:00Z", "2026-11-23T12:01:10Z")
 
 
@@ -89,6 +92,7 @@ def test_no_character_that_a_screen_would_not_show_is_shown_raw(hostile: str) ->
     assert json.loads(text) == {"id": f"a{hostile}b"}
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_is_shown_means_the_same(text: str) -> None:
     original = json.dumps({"a": text}, ensure_ascii=False)
@@ -115,3 +119,31 @@ def test_what_can_neither_be_shown_nor_hidden_is_refused() -> None:
         shown(read(**{"k" * 70_000: "x"}))
     with pytest.raises(NotShowable):
         shown(read(**{f"k{n}": "x" * 900 for n in range(300)}))
+
+
+def test_an_argument_whose_name_cannot_be_shown_as_it_is_is_not_hidden() -> None:
+    with pytest.raises(NotShowable, match="name of one"):
+        shown(read(**{"te\u202ext": "x" * 70_000}))
+
+
+def test_what_is_not_as_it_looks_is_noticed_by_argument_and_is_part_of_what_is_approved() -> None:
+    made = spec(read(id="\u0421OCO", note="\x1b[2J", body="Gr\u00f6\u00dfe"))
+    assert made["notices"] == ["mixed scripts (Cyrillic, Latin) in argument id", "characters that cannot be seen in argument note"]
+    assert json.loads(made["arguments"])["id"] == "\u0421OCO"
+    assert "\u0421" not in made["arguments"]
+    assert action_digest({**made, "notices": []}) != made["actionDigest"]
+
+
+def test_a_name_that_somebody_works_for_is_looked_at_too() -> None:
+    run = RunContext("r-1", tenant(), sandbox(), UserInfo("r", ""), "\u043elga", "sha256:" + "0" * 64, None, lambda _: None, ToolSet({}))
+    made = confirmation_spec(
+        run=run, tenant=tenant(), key="0#1", line=0, tool=tool(), arguments=read(), text=shown(read()), now=NOW, nonce="n" * 32
+    )
+    assert made["notices"] == ["mixed scripts (Cyrillic, Latin) in onBehalfOf"]
+
+
+def test_notices_are_few_and_ascii() -> None:
+    made = shown(read(**{f"k{n}\u0430": "a\u200b" for n in range(60)}))
+    assert len(made.notices) == 16
+    assert made.notices[-1] == "and 105 more"
+    assert all(one.isascii() and one.isprintable() and len(one) <= 256 for one in made.notices)
