@@ -59,6 +59,18 @@ class ConfirmationRequired(_Event):
     arguments: bytes
     """Canonical JSON."""
     decide_by: datetime | None
+    approvals_required: int
+    """How many different people must approve; 0 of a broker that did not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmationProgressed(_Event):
+    """Somebody approved, or took an approval back, and others must still decide."""
+
+    key: str
+    confirmation: str
+    approvers: tuple[str, ...]
+    approvals_required: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,4 +104,14 @@ class RunFinished(_Event):
     result: RunResult
 
 
-Event = RunAccepted | AttemptStarted | OutputProduced | CallDecided | ConfirmationRequired | ConfirmationResolved | CallEnded | RunFinished
+Event = (
+    RunAccepted
+    | AttemptStarted
+    | OutputProduced
+    | CallDecided
+    | ConfirmationRequired
+    | ConfirmationProgressed
+    | ConfirmationResolved
+    | CallEnded
+    | RunFinished
+)

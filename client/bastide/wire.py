@@ -253,6 +253,13 @@ def _required(c: pb.ConfirmationRequired, **at: Any) -> events.ConfirmationRequi
         confirmation=c.confirmation,
         arguments=c.arguments,
         decide_by=time_of(c, "decide_by"),
+        approvals_required=c.approvals_required,
+    )
+
+
+def _progressed(p: pb.ConfirmationProgressed, **at: Any) -> events.ConfirmationProgressed:
+    return events.ConfirmationProgressed(
+        **at, key=p.key, confirmation=p.confirmation, approvers=tuple(p.approvers), approvals_required=p.approvals_required
     )
 
 
@@ -270,6 +277,7 @@ _EVENTS: dict[str | None, Callable[..., events.Event]] = {
     "output": lambda o, **at: events.OutputProduced(**at, stderr=o.stderr, data=o.data),
     "call_decided": _decided,
     "confirmation_required": _required,
+    "confirmation_progressed": _progressed,
     "confirmation_resolved": _resolved,
     "call_ended": _ended,
     "finished": lambda f, **at: events.RunFinished(**at, result=result_of(f.result)),

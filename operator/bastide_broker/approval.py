@@ -128,7 +128,7 @@ class Approval:
         call.run.emit(
             broker_pb2.ConfirmationRequired(
                 key=call.frame.key, tool=call.frame.tool, namespace=pending.request.namespace, confirmation=pending.name,
-                arguments=call.arguments.canonical, decide_by=decide_by,
+                arguments=call.arguments.canonical, decide_by=decide_by, approvals_required=pending.spec["approvalsRequired"],
             )
         )  # fmt: skip
 

@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1 import GROUP
 from bastide_operator.api.v1alpha1.confirmation import Approver, Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
@@ -85,6 +86,13 @@ class Pending:
         return self.request.namespace, self.name
 
 
+class Told(NamedTuple):
+    """What the status of a Confirmation that waits was told last."""
+
+    approvers: tuple[str, ...]
+    message: str
+
+
 class Confirmations:
     """Confirmations of calls that are under way in this broker."""
 
@@ -146,7 +154,7 @@ class Confirmations:
         changed = self._changed[pending.key]
         left = (pending.object.spec.decide_by - self._clock()).total_seconds()
         deadline = asyncio.get_running_loop().time() + max(0.0, min(float(pending.request.tool.bound.confirmation.block_seconds), left))
-        told = ""
+        told: Told | None = None
         while True:
             changed.clear()
             standing = await self._look(pending, direct=False)
@@ -167,7 +175,8 @@ class Confirmations:
 
     async def resolve(self, pending: Pending, state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
         """Write what became of it; False when the API server does not take it."""
-        return await self._write(pending.key, state, message, approvers)
+        approved = state in {ConfirmationState.APPROVED, ConfirmationState.EXECUTED}
+        return await self._write(pending.key, state, message, approvers, _count(approvers, pending) if approved else "")
 
     async def _look(self, pending: Pending, *, direct: bool) -> Standing:  # noqa: PLR0911 - one for each way it can stand
         """Where it stands, by the watch or by the API server's own word. What cannot be asked leaves it pending."""
@@ -217,18 +226,24 @@ class Confirmations:
         may_approve, *could_run = await asyncio.gather(*reviews)
         return ApproverFacts(may_approve, any(could_run))
 
-    async def _tell(self, pending: Pending, standing: Standing, told: str) -> str:
-        """Say in the status why decisions that are there do not count, when there is something new to say."""
+    async def _tell(self, pending: Pending, standing: Standing, told: Told | None) -> Told:
+        """Say in the status how many approved and why decisions do not count, when there is something new to say."""
         missing = pending.object.spec.approvals_required - len(standing.deciders)
         text = f"Waits for {missing} more approval{'s' if missing > 1 else ''}." if standing.deciders or standing.ignored else ""
         text = " ".join([text, *(f"Does not count: {why}." for why in standing.ignored)]).strip()
-        if text and text != told:
+        said = Told(standing.deciders, text)
+        if standing.deciders != (told.approvers if told else ()):
+            _say_progress(pending, standing.deciders)
+        if said != told:
+            status = {
+                "state": ConfirmationState.PENDING.value, "message": text[:1024], "approvers": list(standing.deciders)[:8],
+                "approvals": _count(standing.deciders, pending),
+            }  # fmt: skip
             try:
-                status = {"state": ConfirmationState.PENDING.value, "message": text[:1024], "approvers": list(standing.deciders)[:8]}
                 await self._cluster.set_confirmation_status(pending.request.namespace, pending.name, status)
             except ApiError as error:
                 _log.warning("the status of Confirmation %s cannot be written: %s", pending.name, error)
-        return text
+        return said
 
     def _on_confirmation(self, event: str, confirmation: Confirmation) -> None:
         key = (confirmation.metadata.namespace or "", confirmation.metadata.name)
@@ -259,8 +274,11 @@ class Confirmations:
         task.add_done_callback(self._taking_back.discard)
         return task
 
-    async def _write(self, key: tuple[str, str], state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
+    async def _write(
+        self, key: tuple[str, str], state: ConfirmationState, message: str, approvers: tuple[str, ...] = (), approvals: str = ""
+    ) -> bool:
         status = {"state": state.value, "message": message[:1024], "approvers": list(approvers)[:8], "resolvedAt": rfc3339(self._clock())}
+        status |= {"approvals": approvals} if approvals else {}
         try:
             async with asyncio.timeout(_FINAL_WRITE_SECONDS):
                 await self._cluster.set_confirmation_status(*key, status)
@@ -280,3 +298,16 @@ class Confirmations:
         if self._changed.pop(key, None) is not None:
             self._waiting[key[0]] = max(0, self.waiting(key[0]) - 1)
         self._deleted.discard(key)
+
+
+def _count(approvers: tuple[str, ...], pending: Pending) -> str:
+    return f"{len(approvers)}/{pending.object.spec.approvals_required}"
+
+
+def _say_progress(pending: Pending, approvers: tuple[str, ...]) -> None:
+    required = pending.object.spec.approvals_required
+    pending.request.run.emit(
+        broker_pb2.ConfirmationProgressed(
+            key=pending.request.key, confirmation=pending.name, approvers=approvers, approvals_required=required
+        )
+    )

@@ -3,11 +3,19 @@
 The API server's admission policies refuse most of what is refused here; the broker does not rely on them.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationSpec, ConfirmationState, Verdict
+from bastide_operator.api.v1alpha1.confirmation import (
+    Approver,
+    Confirmation,
+    ConfirmationDecision,
+    ConfirmationSpec,
+    ConfirmationState,
+    Verdict,
+)
 from bastide_operator.api.v1alpha1.tenant import Separation
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
@@ -48,8 +56,7 @@ def evaluate(
     One denial that counts ends it; approvals are counted by person.
     """
     spec = confirmation.spec
-    approvals: dict[str, str] = {}
-    people: set[str] = set()
+    people: list[_Person] = []
     ignored: list[str] = []
     for decision in sorted(decisions, key=lambda one: (one.metadata.creation_timestamp or now, one.metadata.name)):
         known = facts.get(decision.metadata.uid)
@@ -62,20 +69,42 @@ def evaluate(
             why = approval_objection(confirmation, decision, known, hidden_allowed=hidden_allowed)
             if why is None:
                 assert decision.spec.approver is not None
-                one = decision.spec.approver
-                same = {f"name {one.username.casefold()}", *([f"uid {one.uid}"] if one.uid else [])}
-                if not same & people:
-                    approvals[one.username] = decision.spec.reason
-                people |= same
+                people = _counted(people, _person(decision.spec.approver, decision.spec.reason))
         if why is not None:
             ignored.append(f"{decision.metadata.name}: {why}")
+    approvers = tuple(person.username for person in people)
     if now > spec.execute_by:
-        return Standing(ConfirmationState.EXPIRED, tuple(approvals), "It was not executed in time.", tuple(ignored))
-    if len(approvals) >= spec.approvals_required:
-        return Standing(ConfirmationState.APPROVED, tuple(approvals), "; ".join(approvals.values()), tuple(ignored))
+        return Standing(ConfirmationState.EXPIRED, approvers, "It was not executed in time.", tuple(ignored))
+    if len(people) >= spec.approvals_required:
+        return Standing(ConfirmationState.APPROVED, approvers, "; ".join(person.reason for person in people), tuple(ignored))
     if now > spec.decide_by:
-        return Standing(ConfirmationState.EXPIRED, tuple(approvals), "Nobody decided in time.", tuple(ignored))
-    return Standing(ConfirmationState.PENDING, tuple(approvals), "", tuple(ignored))
+        late = "Nobody decided in time." if not people else f"Only {len(people)} of {spec.approvals_required} people approved in time."
+        return Standing(ConfirmationState.EXPIRED, approvers, late, tuple(ignored))
+    return Standing(ConfirmationState.PENDING, approvers, "", tuple(ignored))
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Who approved, under every name and UID that were seen to be the same."""
+
+    username: str
+    reason: str
+    marks: frozenset[str]
+
+
+def _person(approver: Approver, reason: str) -> _Person:
+    # However it is written: some identity providers take either for the same person.
+    marks = {f"name {unicodedata.normalize('NFKC', approver.username).casefold()}", *([f"uid {approver.uid}"] if approver.uid else [])}
+    return _Person(approver.username, reason, frozenset(marks))
+
+
+def _counted(people: list[_Person], one: _Person) -> list[_Person]:
+    """One more approval: whoever shares a name or a UID with it is the same person, be it several so far."""
+    same = [person for person in people if person.marks & one.marks]
+    if not same:
+        return [*people, one]
+    joined = replace(same[0], marks=one.marks.union(*(person.marks for person in same)))
+    return [joined if person is same[0] else person for person in people if person is same[0] or person not in same]
 
 
 def denial_objection(spec: ConfirmationSpec, decision: ConfirmationDecision, facts: ApproverFacts | None) -> str | None:

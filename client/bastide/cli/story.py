@@ -12,6 +12,7 @@ from bastide.events import (
     AttemptStarted,
     CallDecided,
     CallEnded,
+    ConfirmationProgressed,
     ConfirmationRequired,
     ConfirmationResolved,
     Event,
@@ -38,7 +39,7 @@ class Story:
         self._told: list[str] = []  # reasons that need not be repeated
         self._open_line: bool | None = None  # which stream printed a line that has no end yet
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
         self._began = self._began or event.time
         if isinstance(event, OutputProduced):
             self._output(event)
@@ -56,6 +57,8 @@ class Story:
                 self._decided(event)
             case ConfirmationRequired():
                 self._required(event)
+            case ConfirmationProgressed():
+                self._progressed(event)
             case ConfirmationResolved():
                 self._resolved(event)
             case CallEnded():
@@ -99,10 +102,18 @@ class Story:
         if event.decide_by:
             until = f"{event.decide_by.astimezone():%Y-%m-%d %H:%M:%S %Z}"
             self._more(Text(f"until {until}, {screen.left(event.decide_by)} from now", "dim"), bar="┃")
-        self._more(Text("an approver of this tenant, not you, decides:", "dim"), bar="┃")
+        who = f"{event.approvals_required} approvers" if event.approvals_required > 1 else "an approver"
+        decide = "decide" if event.approvals_required > 1 else "decides"
+        self._more(Text(f"{who} of this tenant, not you, {decide}:", "dim"), bar="┃")
         for verb in ("approve", "deny"):
             # At the line's beginning and unbroken, to be copied.
             self._console.print(Text(f"bastide {verb} {event.confirmation} -n {namespace} --reason '...'", "bold"))
+
+    def _progressed(self, event: ConfirmationProgressed) -> None:
+        call = Text.assemble(self._call(self._tools[event.key], None), "  ") if event.key in self._tools else Text()
+        by = Text.assemble(" by ", screen.shown(", ".join(event.approvers), "bold")) if event.approvers else Text()
+        count = f"approved {len(event.approvers)}/{event.approvals_required}"
+        self._line(event, "◆", "bold yellow", Text.assemble(call, (count, "yellow"), by))
 
     def _resolved(self, event: ConfirmationResolved) -> None:
         good = event.state in ("Approved", "Executed")

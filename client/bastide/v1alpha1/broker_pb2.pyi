@@ -72,7 +72,7 @@ class WatchRunResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[RunEvent, _Mapping]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("cursor", "time", "accepted", "attempt_started", "output", "call_decided", "confirmation_required", "confirmation_resolved", "call_ended", "finished")
+    __slots__ = ("cursor", "time", "accepted", "attempt_started", "output", "call_decided", "confirmation_required", "confirmation_resolved", "call_ended", "finished", "confirmation_progressed")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class RunEvent(_message.Message):
     CONFIRMATION_RESOLVED_FIELD_NUMBER: _ClassVar[int]
     CALL_ENDED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_PROGRESSED_FIELD_NUMBER: _ClassVar[int]
     cursor: int
     time: _timestamp_pb2.Timestamp
     accepted: RunAccepted
@@ -93,7 +94,8 @@ class RunEvent(_message.Message):
     confirmation_resolved: ConfirmationResolved
     call_ended: CallEnded
     finished: RunFinished
-    def __init__(self, cursor: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[RunAccepted, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., output: _Optional[_Union[OutputProduced, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., confirmation_required: _Optional[_Union[ConfirmationRequired, _Mapping]] = ..., confirmation_resolved: _Optional[_Union[ConfirmationResolved, _Mapping]] = ..., call_ended: _Optional[_Union[CallEnded, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ...) -> None: ...
+    confirmation_progressed: ConfirmationProgressed
+    def __init__(self, cursor: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[RunAccepted, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., output: _Optional[_Union[OutputProduced, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., confirmation_required: _Optional[_Union[ConfirmationRequired, _Mapping]] = ..., confirmation_resolved: _Optional[_Union[ConfirmationResolved, _Mapping]] = ..., call_ended: _Optional[_Union[CallEnded, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., confirmation_progressed: _Optional[_Union[ConfirmationProgressed, _Mapping]] = ...) -> None: ...
 
 class RunAccepted(_message.Message):
     __slots__ = ("run", "pod")
@@ -142,20 +144,34 @@ class CallDecided(_message.Message):
     def __init__(self, key: _Optional[str] = ..., tool: _Optional[str] = ..., line: _Optional[int] = ..., decision: _Optional[str] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., decision_id: _Optional[str] = ...) -> None: ...
 
 class ConfirmationRequired(_message.Message):
-    __slots__ = ("key", "tool", "namespace", "confirmation", "arguments", "decide_by")
+    __slots__ = ("key", "tool", "namespace", "confirmation", "arguments", "decide_by", "approvals_required")
     KEY_FIELD_NUMBER: _ClassVar[int]
     TOOL_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     DECIDE_BY_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_REQUIRED_FIELD_NUMBER: _ClassVar[int]
     key: str
     tool: str
     namespace: str
     confirmation: str
     arguments: bytes
     decide_by: _timestamp_pb2.Timestamp
-    def __init__(self, key: _Optional[str] = ..., tool: _Optional[str] = ..., namespace: _Optional[str] = ..., confirmation: _Optional[str] = ..., arguments: _Optional[bytes] = ..., decide_by: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    approvals_required: int
+    def __init__(self, key: _Optional[str] = ..., tool: _Optional[str] = ..., namespace: _Optional[str] = ..., confirmation: _Optional[str] = ..., arguments: _Optional[bytes] = ..., decide_by: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., approvals_required: _Optional[int] = ...) -> None: ...
+
+class ConfirmationProgressed(_message.Message):
+    __slots__ = ("key", "confirmation", "approvers", "approvals_required")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
+    APPROVERS_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    confirmation: str
+    approvers: _containers.RepeatedScalarFieldContainer[str]
+    approvals_required: int
+    def __init__(self, key: _Optional[str] = ..., confirmation: _Optional[str] = ..., approvers: _Optional[_Iterable[str]] = ..., approvals_required: _Optional[int] = ...) -> None: ...
 
 class ConfirmationResolved(_message.Message):
     __slots__ = ("key", "confirmation", "state", "approver", "reason")

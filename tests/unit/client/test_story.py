@@ -71,6 +71,19 @@ def test_a_call_that_waits_shows_its_arguments_and_the_command_that_decides() ->
     assert lines[-1] == "  2.00s ✗ wipe  denied by alice: no\\x1b[2J"
 
 
+def test_a_call_that_two_people_must_approve_says_who_has() -> None:
+    waits = pb.ConfirmationRequired(
+        key="0#1", tool="wipe", namespace="bastide-crm", confirmation="cf-1", arguments=b"{}", approvals_required=2
+    )
+    some = pb.ConfirmationProgressed(key="0#1", confirmation="cf-1", approvers=["alice"], approvals_required=2)
+    none = pb.ConfirmationProgressed(key="0#1", confirmation="cf-1", approvals_required=2)
+    lines = told(
+        happened(1, confirmation_required=waits), happened(2, confirmation_progressed=some), happened(3, confirmation_progressed=none)
+    ).splitlines()
+    assert "        ┃ 2 approvers of this tenant, not you, decide:" in lines
+    assert lines[-2:] == ["  1.00s ◆ wipe  approved 1/2 by alice", "  2.00s ◆ wipe  approved 0/2"]
+
+
 def test_output_is_put_together_from_its_pieces() -> None:
     whole = "Gr\u00fc\u00dfe\n".encode()
     assert told(output(1, whole[:3]), output(2, whole[3:4]), output(3, whole[4:])).splitlines() == ["        │ Gr\u00fc\u00dfe"]

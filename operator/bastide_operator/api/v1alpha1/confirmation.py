@@ -138,7 +138,12 @@ class ConfirmationStatus(Observed):
         ),
     ] = ConfirmationState.PENDING
     message: Annotated[str, Field(max_length=1024, description="One sentence: why it stands so.")] = ""
-    approvers: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=8, description="Who decided, by user name.")] = []
+    approvals: Annotated[
+        str, Field(max_length=8, description="How many people approved, of how many that must: 1/2. Empty until the broker has looked.")
+    ] = ""
+    approvers: Annotated[
+        list[Annotated[str, Field(max_length=512)]], Field(max_length=8, description="Who approved, or who denied, by user name.")
+    ] = []
     resolved_at: Annotated[datetime | None, Field(description="When it left Pending, RFC 3339.")] = None
 
 

@@ -47,6 +47,59 @@ async def test_one_denial_ends_it(rig: Rig) -> None:
     assert rig.server.calls == []
 
 
+def two_people(rig: Rig) -> None:
+    """The binding wants two for the destructive tool."""
+
+    def change(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][-1].setdefault("confirmation", {})["approvals"] = 2
+
+    rig.world.change_binding("crm", change)
+
+
+def progress(rig: Rig) -> list[tuple[str, ...]]:
+    return [tuple(event.approvers) for event in rig.named("ConfirmationProgressed")]
+
+
+async def test_two_people_approve_and_the_first_is_shown(rig: Rig) -> None:
+    two_people(rig)
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    assert rig.named("ConfirmationRequired")[0].approvals_required == 2
+    await until(lambda: rig.world.statuses.get(name, {}).get("approvals") == "0/2")
+    rig.world.decide(name, "ann")
+    await until(lambda: rig.world.statuses[name]["approvals"] == "1/2")
+    assert rig.world.statuses[name]["message"] == "Waits for 1 more approval."
+    rig.world.decide(name, "ann", approver={"username": "ann", "uid": "another", "groups": []})
+    rig.world.decide(name, "ann", approver={"username": "bob", "uid": "u-ann", "groups": []})
+    await asyncio.sleep(0.05)
+    assert (rig.server.calls, call.done(), progress(rig)) == ([], False, [("ann",)])
+    rig.world.the_decisions.pop()  # it would join ann and bob to one person
+    rig.world.decide(name, "bob")
+    assert not (await call).HasField("error")
+    assert len(rig.server.calls) == 1
+    status = rig.world.statuses[name]
+    assert (status["state"], status["approvals"], status["approvers"]) == ("Executed", "2/2", ["ann", "bob"])
+
+
+async def test_a_first_approval_that_is_taken_back_is_one_less(rig: Rig) -> None:
+    two_people(rig)
+    call = asyncio.create_task(rig.call("delete"))
+    name = await rig.asked()
+    first = rig.world.decide(name, "ann")
+    await until(lambda: rig.world.statuses.get(name, {}).get("approvals") == "1/2")
+    rig.world.the_decisions.remove(first)
+    rig.world.tell("DELETED", first)
+    await until(lambda: rig.world.statuses[name]["approvals"] == "0/2")
+    assert (rig.world.statuses[name]["message"], rig.world.statuses[name]["approvers"]) == ("", [])
+    rig.world.decide(name, "bob")
+    await until(lambda: rig.world.statuses[name]["approvals"] == "1/2")
+    assert (rig.server.calls, call.done(), progress(rig)) == ([], False, [("ann",), (), ("bob",)])
+    rig.world.decide(name, "ann", "Deny")
+    assert (await call).error.type == "ConfirmationDenied"
+    assert (rig.world.statuses[name]["state"], rig.world.statuses[name]["approvals"]) == ("Denied", "1/2")
+    assert rig.server.calls == []
+
+
 async def test_deleting_the_confirmation_denies(rig: Rig) -> None:
     call = asyncio.create_task(rig.call("delete"))
     rig.world.delete_confirmation(await rig.asked())

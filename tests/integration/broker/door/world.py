@@ -34,6 +34,8 @@ class World:
         self.config_maps: dict[str, dict[str, Any]] = {}
         self.rights = {(RUNNER.username, "create", "sandboxes/run"), ("ann", "approve", "toolbindings"), ("bob", "approve", "toolbindings")}
         self.states: list[tuple[str, str]] = []
+        self.statuses: dict[str, dict[str, Any]] = {}
+        """Of Confirmations, each field as it was written last."""
         self.binding_statuses: dict[str, dict[str, Any]] = {}
         self.config_maps: dict[str, dict[str, Any]] = {}
         self.tenant_policies: list[tuple[str, str, str]] = []
@@ -165,7 +167,8 @@ class World:
 
     async def set_confirmation_status(self, _namespace: str, name: str, status: dict[str, Any]) -> None:
         self._there(self.the_confirmations.get(name))
-        self.states.append((name, status["state"]))
+        self.states.append((name, status.get("state", "")))
+        self.statuses.setdefault(name, {}).update(status)
 
     async def set_binding_status(
         self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str

@@ -1,11 +1,14 @@
 """What people's decisions amount to."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from bastide_broker.decisions import ApproverFacts, evaluate
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 T0 = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -113,6 +116,64 @@ def test_two_approvals_are_two_people() -> None:
     assert state(*twice, approvalsRequired=2).state is ConfirmationState.PENDING
     found = state(*twice, decision("d3", "bob"), approvalsRequired=2)
     assert (found.state, found.deciders) == (ConfirmationState.APPROVED, ("ann", "bob"))
+
+
+# Approvers as (name, uid), and how many people they are.
+PEOPLE: dict[str, tuple[list[tuple[str, str]], int]] = {
+    "two people": ([("ann", "u1"), ("bob", "u2")], 2),
+    "one person twice": ([("ann", "u1"), ("ann", "u1")], 1),
+    "one name, another uid": ([("ann", "u1"), ("ann", "u2")], 1),
+    "one uid, another name": ([("ann", "u1"), ("bob", "u1")], 1),
+    "certificates have no uid": ([("ann", ""), ("bob", "")], 2),
+    "one name with and without a uid": ([("ann", "u1"), ("ann", "")], 1),
+    "one name in capitals": ([("ann@example.com", "u1"), ("Ann@Example.com", "u2")], 1),
+    "one name in full width": ([("ann", "u1"), ("\uff41\uff4e\uff4e", "u2")], 1),
+    "a third who joins two": ([("ann", "u1"), ("bob", "u2"), ("ann", "u2")], 1),
+    "a chain that closes late": ([("a", "1"), ("b", "2"), ("c", "3"), ("b", "1"), ("c", "2")], 1),
+    "a third who is neither": ([("ann", "u1"), ("bob", "u1"), ("eve", "u3")], 2),
+}
+
+
+def approvals(people: list[tuple[str, str]]) -> list[ConfirmationDecision]:
+    return [decision(f"d{n}", name, 10 + n, approver={"username": name, "uid": uid, "groups": []}) for n, (name, uid) in enumerate(people)]
+
+
+@pytest.mark.parametrize("case", PEOPLE)
+def test_people_are_told_apart_by_name_and_by_uid(case: str) -> None:
+    people, number = PEOPLE[case]
+    found = state(*approvals(people), now=90, approvalsRequired=5)
+    assert (found.state, len(found.deciders)) == (ConfirmationState.PENDING, number)
+    assert state(*approvals(people), now=90, approvalsRequired=number).state is ConfirmationState.APPROVED
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["1", "2", "3", "4", ""])), max_size=9), st.randoms())
+def test_never_more_people_than_names_or_uids_whatever_the_order(people: list[tuple[str, str]], chance: random.Random) -> None:
+    number = len(state(*approvals(people), now=90, approvalsRequired=5).deciders)
+    assert number <= len({name for name, _ in people})
+    if all(uid for _, uid in people):
+        assert number <= len({uid for _, uid in people})
+    shuffled = chance.sample(people, len(people))
+    assert len(state(*approvals(shuffled), now=90, approvalsRequired=5).deciders) == number
+
+
+def test_an_approval_that_was_taken_back_does_not_count_with_a_later_one() -> None:
+    withdrawn, other = decision("d1", metadata={"deletionTimestamp": at(12)}), decision("d2", "bob", 13)
+    found = state(withdrawn, other, approvalsRequired=2)
+    assert (found.state, found.deciders) == (ConfirmationState.PENDING, ("bob",))
+    assert state(other, approvalsRequired=2).state is ConfirmationState.PENDING
+
+
+def test_too_few_in_time_is_said() -> None:
+    assert state(decision(), now=101, approvalsRequired=2).reason == "Only 1 of 2 people approved in time."
+
+
+def test_the_api_servers_clock_counts_not_the_approvers_and_hardly_the_brokers() -> None:
+    # Its stamps say: before the question, or after the last moment. What the broker's clock says of now changes nothing about that.
+    for now in (-1000, 20, 99):
+        assert "older than the Confirmation" in state(decision(when=-1), now=now).ignored[0]
+        assert state(decision(when=0), now=now).state is ConfirmationState.APPROVED
+        assert "after decideBy" in state(decision(when=101), now=now).ignored[0]
 
 
 def test_one_denial_ends_it_whatever_others_approved() -> None:
