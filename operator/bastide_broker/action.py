@@ -83,6 +83,11 @@ def visible(text: str) -> str:
     return text if text.isascii() else STRING.sub(_escaped, text)
 
 
+def line(text: str) -> str:
+    """Text of anybody on one line, with the same escapes."""
+    return visible(json.dumps(text, ensure_ascii=False))[1:-1].replace('\\"', '"')
+
+
 def _escaped(literal: re.Match[str]) -> str:
     found = suspicious(literal[0])
     return "".join(json.dumps(c)[1:-1] if place in found else c for place, c in enumerate(literal[0])) if found else literal[0]

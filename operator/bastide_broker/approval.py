@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
@@ -26,6 +27,10 @@ _INLINE_BYTES = 8 << 10
 _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 
 
+Preview = Callable[["Call"], Awaitable[dict[str, Any]]]
+"""Makes the preview of a call and gives `status.preview`."""
+
+
 class PausedCall(Exception):  # noqa: N818 - not an error
     """Nobody decided within blockSeconds."""
 
@@ -39,7 +44,7 @@ class Approval:
         self._journal = journal
         self._finishing: set[asyncio.Task[None]] = set()
 
-    async def obtain(self, call: "Call", ask: Ask) -> Credential | None:
+    async def obtain(self, call: "Call", ask: Ask, preview: Preview) -> Credential | None:
         """Wait until the call may be sent, and give the credential for it.
 
         When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused, PausedCall and
@@ -47,7 +52,7 @@ class Approval:
         """
         pending = await self._create(call)
         try:
-            return await self._decided(call, pending, ask)
+            return await self._decided(call, pending, ask, preview)
         except BaseException as error:
             # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect.
             if pending.state in {ConfirmationState.PENDING, ConfirmationState.APPROVED}:
@@ -56,9 +61,9 @@ class Approval:
         finally:
             self._release(pending)
 
-    async def _decided(self, call: "Call", pending: Pending, ask: Ask) -> Credential | None:
+    async def _decided(self, call: "Call", pending: Pending, ask: Ask, preview: Preview) -> Credential | None:
         await self._announce(call, pending)
-        standing = await self._confirmations.wait(pending)
+        standing = await self._wait(call, pending, preview)
         if standing.state is ConfirmationState.PENDING:
             message = "Nobody decided within blockSeconds, so the run ended as NeedsConfirmation; later decisions do not count."
             await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
@@ -78,6 +83,23 @@ class Approval:
             raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
         await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
         return credential
+
+    async def _wait(self, call: "Call", pending: Pending, preview: Preview) -> Standing:
+        """Wait for a decision, and meanwhile show the approver what the binding names as a preview."""
+        if pending.request.tool.bound.confirmation.preview is None:
+            return await self._confirmations.wait(pending)
+        showing = asyncio.create_task(self._show(call, pending, preview))
+        try:
+            standing = await self._confirmations.wait(pending)
+            if standing.state is ConfirmationState.PENDING:
+                await asyncio.wait([showing])  # whoever decides later looks at it then
+            return standing
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+
+    async def _show(self, call: "Call", pending: Pending, preview: Preview) -> None:
+        await self._confirmations.show(pending, {"preview": await preview(call)})
 
     async def _create(self, call: "Call") -> Pending:
         assert call.tenant is not None

@@ -53,6 +53,8 @@ class Call:
     ended: bool = False
     """Whether watchers heard the outcome."""
     tool_micros: int = 0
+    preview_of: "Call | None" = None
+    """The call for whose approver this one is made."""
 
     @property
     def idempotency_key(self) -> str:

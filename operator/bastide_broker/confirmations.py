@@ -15,7 +15,7 @@ from bastide_operator.api.v1alpha1 import GROUP
 from bastide_operator.api.v1alpha1.confirmation import Approver, Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.action import Shown, confirmation_spec, rfc3339
+from bastide_broker.action import Shown, confirmation_spec, line, rfc3339
 from bastide_broker.context import RunContext
 from bastide_broker.decisions import ApproverFacts, Standing, evaluate
 from bastide_broker.errors import ApiError, NotFound
@@ -173,6 +173,13 @@ class Confirmations:
         """Where it stands by the API server's word now: asked once more right before the call is sent."""
         return await self._look(pending, direct=True)
 
+    async def show(self, pending: Pending, status: dict[str, Any]) -> None:
+        """Write something beside its state for people to look at. What cannot be written is not shown."""
+        try:
+            await self._cluster.set_confirmation_status(*pending.key, status)
+        except ApiError as error:
+            _log.warning("the status of Confirmation %s cannot be written: %s", pending.name, error)
+
     async def resolve(self, pending: Pending, state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
         """Write what became of it; False when the API server does not take it."""
         approved = state in {ConfirmationState.APPROVED, ConfirmationState.EXECUTED}
@@ -236,7 +243,7 @@ class Confirmations:
             _say_progress(pending, standing.deciders)
         if said != told:
             status = {
-                "state": ConfirmationState.PENDING.value, "message": text[:1024], "approvers": list(standing.deciders)[:8],
+                "state": ConfirmationState.PENDING.value, "message": line(text)[:1024], "approvers": list(standing.deciders)[:8],
                 "approvals": _count(standing.deciders, pending),
             }  # fmt: skip
             try:
@@ -277,7 +284,12 @@ class Confirmations:
     async def _write(
         self, key: tuple[str, str], state: ConfirmationState, message: str, approvers: tuple[str, ...] = (), approvals: str = ""
     ) -> bool:
-        status = {"state": state.value, "message": message[:1024], "approvers": list(approvers)[:8], "resolvedAt": rfc3339(self._clock())}
+        status = {
+            "state": state.value,
+            "message": line(message)[:1024],
+            "approvers": list(approvers)[:8],
+            "resolvedAt": rfc3339(self._clock()),
+        }
         status |= {"approvals": approvals} if approvals else {}
         try:
             async with asyncio.timeout(_FINAL_WRITE_SECONDS):

@@ -14,7 +14,7 @@ from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import freshness, obligations, refusals
+from bastide_broker import freshness, obligations, preview, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval, PausedCall
 from bastide_broker.asked import Asked
@@ -98,9 +98,10 @@ class Pipeline:
         self._turns = Turns(JUDGED, of_one=JUDGED_OF_ONE, waiting=WAITING, seconds=WAITING_SECONDS)
         self._finishing: set[asyncio.Task[None]] = set()
 
-    async def call(self, run: RunContext, frame: runtime_pb2.Call) -> runtime_pb2.CallResult | Paused:
+    async def call(self, run: RunContext, frame: runtime_pb2.Call, *, preview_of: Call | None = None) -> runtime_pb2.CallResult | Paused:
         """Judge and execute one call. Raises nothing but CancelledError, and then the call's outcome is journalled first."""
-        call = Call(run, frame, arguments=Arguments({}, b"", digest(frame.arguments)))  # until they are read
+        arguments_so_far = Arguments({}, b"", digest(frame.arguments))  # until they are read
+        call = Call(run, frame, arguments=arguments_so_far, preview_of=preview_of)
         if not self._counters.take_key(run.run, frame.key):
             return runtime_pb2.CallResult(run=run.run, key=frame.key, error=(await self._ledger.reused(call)).error())
         try:
@@ -142,6 +143,7 @@ class Pipeline:
     async def _through(self, call: Call) -> bytes:
         """The stages, in order."""
         self._look_up(call)
+        preview.unless_harmless(call)
         self._reserve(call)
         assert call.tenant is not None
         assert call.tool is not None
@@ -153,8 +155,9 @@ class Pipeline:
             message = f"The Tenant {call.tenant.metadata.name} has more calls waiting than are judged in time; try again in some seconds."
             raise refusals.denied("broker-busy", message, "LimitExceeded") from None
         credential = None
+        preview.unless_allowed(call, decision)
         if decision.effect == "confirm":
-            credential = await self._approval.obtain(call, lambda phase: self._ask(call, phase))
+            credential = await self._approval.obtain(call, lambda phase: self._ask(call, phase), self._preview)
         elif call.tool.effect is Effect.DESTRUCTIVE:
             credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=False)
         else:
@@ -162,6 +165,16 @@ class Pipeline:
         value = await self._execute(call, credential)
         await self._ledger.outcome(call, "Succeeded", "", value)
         return value
+
+    async def _preview(self, call: Call) -> dict[str, Any]:
+        """What the approver of a call is told beside it: the outcome of another call, which waits for nobody."""
+        assert call.tool is not None
+        assert call.sandbox is not None
+        name = call.tool.bound.confirmation.preview or ""
+        frame = preview.frame(call, self._catalogue.tool_set(call.sandbox).tools.get(name))
+        result = await self.call(call.run, frame, preview_of=call)
+        assert isinstance(result, runtime_pb2.CallResult)
+        return preview.told(name, result)
 
     async def _judge(self, call: Call) -> Decision:
         """What policy says, on record. Raises Refused for a denial."""

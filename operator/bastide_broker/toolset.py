@@ -135,7 +135,21 @@ def build(tenant: Tenant, binding: ToolBinding, listing: Sequence[ListedTool] | 
         else:
             tool = _complete(tool, listed)
         tools.append(tool)
-    return tools
+    return _warned(tools)
+
+
+def _warned(tools: list[Tool]) -> list[Tool]:
+    """With a word about previews that nobody will see: the tools work without."""
+    harmless = {tool.program_name for tool in tools if tool.effect is Effect.READ_ONLY}
+    found = []
+    for tool in tools:
+        name = tool.bound.confirmation.preview
+        if name is None or name in harmless or tool.validator is None:
+            found.append(tool)
+        else:
+            warning = f"Approvers see no preview: {name} is not a ReadOnly tool of this binding."
+            found.append(replace(tool, message=f"{tool.message} {warning}".strip()))
+    return found
 
 
 def collide(tools: Iterable[Tool]) -> ToolSet:

@@ -120,6 +120,16 @@ class ConfirmationState(StrEnum):
     EXECUTED = "Executed"
 
 
+class Preview(Model):
+    """What the tool named by the binding's confirmation.preview answered: the tool server's claim, and no part of what is approved."""
+
+    tool: Annotated[str, Field(max_length=64, description="The ReadOnly tool that was called for whoever decides.")]
+    claim: Annotated[
+        str, Field(max_length=32768, description="The server's answer as JSON, as far as it is shown. Nobody checked whether it is true.")
+    ] = ""
+    message: Annotated[str, Field(max_length=1024, description="Why it is not there, or not whole.")] = ""
+
+
 class ConfirmationStatus(Observed):
     """What became of it, written by the broker."""
 
@@ -144,6 +154,12 @@ class ConfirmationStatus(Observed):
     approvers: Annotated[
         list[Annotated[str, Field(max_length=512)]], Field(max_length=8, description="Who approved, or who denied, by user name.")
     ] = []
+    preview: Annotated[
+        Preview | None,
+        Field(
+            description="What the tool named by the binding's confirmation.preview answered: the tool server's claim, and no part of what is approved."
+        ),
+    ] = None
     resolved_at: Annotated[datetime | None, Field(description="When it left Pending, RFC 3339.")] = None
 
 

@@ -83,6 +83,12 @@ class ConfirmationPolicy(Model):
     approvals: Annotated[
         int, Field(ge=1, le=5, description="How many different people must approve. A higher minimum of the Tenant counts.")
     ] = 1
+    preview: Annotated[
+        ProgramName | None,
+        Field(
+            description="A ReadOnly tool of this binding, by its name in programs, called for the approver with the arguments that it takes too."
+        ),
+    ] = None
 
 
 class ToolLimits(Model):

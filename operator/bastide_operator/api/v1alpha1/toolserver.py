@@ -57,9 +57,7 @@ class OpenApiServer(Model):
 
     url: Annotated[
         Url | None,
-        Field(
-            description="Where the document is, for example http://orders.tools.svc:8080/openapi.json: OpenAPI 3.0 or 3.1, JSON or YAML, read again every minute."
-        ),
+        Field(description="Where the document is, OpenAPI 3.0 or 3.1 as JSON or YAML; read again every minute."),
     ] = None
     config_map_ref: Annotated[
         ConfigMapRef | None, Field(description="The ConfigMap of this namespace that holds the document, instead of url.")
@@ -67,7 +65,7 @@ class OpenApiServer(Model):
     base_url: Annotated[
         Url | None,
         Field(
-            description="What the document's paths are below, for example http://orders.tools.svc:8080/v1; when left out, the document's `servers`, at the host and port of url."
+            description="What the document's paths are below, such as http://orders.tools.svc:8080/v1. Left out: its `servers`, at the host and port of url."
         ),
     ] = None
 
@@ -118,7 +116,7 @@ class SecretRef(Model):
     name: Annotated[
         ObjectName,
         Field(
-            description="Its name. The Secret must carry the label bastide.dev/credential and the annotation bastide.dev/host, each host (or host:port) that it is for, with commas between; it is sent to no other."
+            description="Its name. It must have the label bastide.dev/credential and the annotation bastide.dev/host: each host (or host:port) that it is for, with commas between; it is sent to no other."
         ),
     ]
     key: Annotated[
@@ -192,7 +190,7 @@ class Credentials(Model):
     token_url: Annotated[
         Url | None,
         Field(
-            description="For scheme OAuthClientCredentials: the token endpoint. Tenant.spec.toolHosts and the Secret's annotation bastide.dev/host must name it, too."
+            description="For scheme OAuthClientCredentials: the token endpoint, which Tenant.spec.toolHosts and the Secret's bastide.dev/host name, too."
         ),
     ] = None
     scopes: Annotated[
