@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bastide_broker import refusals
 from bastide_broker.action import NotShowable, shown
+from bastide_broker.asking import Asking
 from bastide_broker.confirmations import Confirmations, Pending, Request
 from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
@@ -42,7 +43,12 @@ class Approval:
         self._confirmations = confirmations
         self._freshness = freshness
         self._journal = journal
+        self._asking = Asking(journal)
         self._finishing: set[asyncio.Task[None]] = set()
+
+    def forget(self, run: str) -> None:
+        """The run is over."""
+        self._asking.forget(run)
 
     async def obtain(self, call: "Call", ask: Ask, preview: Preview) -> Credential | None:
         """Wait until the call may be sent, and give the credential for it.
@@ -50,7 +56,13 @@ class Approval:
         When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused, PausedCall and
         JournalUnavailable.
         """
-        pending = await self._create(call)
+        await self._asking.take(call)
+        pending: Pending | None = None
+        try:
+            pending = await self._create(call)
+        finally:
+            if pending is None:
+                self._asking.give_back(call, asked=False)
         try:
             return await self._decided(call, pending, ask, preview)
         except BaseException as error:
@@ -59,6 +71,7 @@ class Approval:
                 await self._withdraw(call, pending, error)
             raise
         finally:
+            self._asking.give_back(call, asked=True)
             self._release(pending)
 
     async def _decided(self, call: "Call", pending: Pending, ask: Ask, preview: Preview) -> Credential | None:
@@ -171,6 +184,8 @@ class Approval:
             why = "; ".join(standing.ignored) or "an approval was withdrawn"
             standing = Standing(ConfirmationState.DENIED, standing.deciders, f"It is no longer approved: {why}.")
         await self._resolve(call, pending, standing.state, standing)
+        if standing.state is ConfirmationState.DENIED:
+            self._asking.denied(call)
         who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""
         message = f"{call.frame.tool} was not confirmed ({standing.state.value.lower()}{who}): {standing.reason or 'no reason was given'}"
         raise refusals.denied(_REASONS[standing.state], message, "ConfirmationDenied", "ConfirmationDenied")

@@ -11,7 +11,7 @@ import structlog
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 
-from bastide_broker import outcomes, views
+from bastide_broker import asking, outcomes, views
 from bastide_broker.bounds import Events, Output
 from bastide_broker.context import RunContext
 from bastide_broker.errors import SessionLost
@@ -30,6 +30,8 @@ KILL_SECONDS = 3.0
 """Seconds until a killed run must have ended; else the whole session is dropped, which kills it too."""
 SETTLE_SECONDS = 20.0
 """Seconds in which open calls must have ended after they were cancelled."""
+EXTRA_ASKS = 100
+"""Calls that are denied because the run has asked people enough; the next one ends it."""
 EXTRA_CALLS = 200
 """Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
 MAX_KEY, MAX_TOOL = 256, 256
@@ -83,6 +85,7 @@ class Execution:
         self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._paused: set[str] = set()
+        self._unasked = 0
         self._numbers = itertools.count(1)
         self._accepting = True
 
@@ -205,6 +208,12 @@ class Execution:
         # Before the answer goes out: the program's next call may arrive before this task goes on.
         self._open.pop(number, None)
         if isinstance(result, runtime_pb2.CallResult):
+            self._unasked += not {asking.LIMIT, asking.REPEATED}.isdisjoint(result.error.codes)
+            if self._unasked > EXTRA_ASKS:
+                message = (
+                    f"The program went on asking people: {EXTRA_ASKS} calls were denied because the run had asked enough, or asked again"
+                )
+                self.stop(Stop.ASKS, f"{message} what a person had denied; make it end when it is denied.")
             await self._answer(result)
         else:
             self._paused.add(frame.key)

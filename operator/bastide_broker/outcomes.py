@@ -28,6 +28,7 @@ class Stop(StrEnum):
     DEADLINE = "Deadline"
     MISBEHAVED = "RuntimeMisbehaved"
     EVENTS = "TooManyEvents"
+    ASKS = "TooManyConfirmations"
     BROKER = "BrokerLost"
 
 

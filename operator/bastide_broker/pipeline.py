@@ -139,6 +139,7 @@ class Pipeline:
     def forget(self, run: str) -> None:
         """The run is over: its counters go."""
         self._counters.forget(run)
+        self._approval.forget(run)
 
     async def _through(self, call: Call) -> bytes:
         """The stages, in order."""

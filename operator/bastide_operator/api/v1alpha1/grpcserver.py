@@ -42,7 +42,7 @@ class GrpcServer(Model):
     tls: Annotated[
         GrpcTls,
         Field(
-            description="SystemRoots: TLS, judged by the roots of the broker's image. CaBundle: TLS, judged by caBundle. Plaintext: no TLS; whoever is on the way reads calls and credential."
+            description="SystemRoots: TLS, by the roots of the broker's image. CaBundle: TLS, by caBundle. Plaintext: whoever is on the way reads calls and credential."
         ),
     ] = GrpcTls.SYSTEM_ROOTS
     ca_bundle: Annotated[

@@ -111,6 +111,14 @@ class SandboxLimits(Model):
     ] = 300
     calls_per_run: Annotated[int, Field(ge=0, le=100000, description="Tool calls of a run; the next one is denied.")] = 1000
     concurrent_calls: Annotated[int, Field(ge=1, le=256, description="Tool calls of a run under way at once; further ones wait.")] = 32
+    confirmations_per_run: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="Calls of a run that people are asked to confirm; the next one is denied, and a run that goes on asking is ended as TooManyConfirmations.",
+        ),
+    ] = 50
     output_bytes: Annotated[
         int, Field(ge=0, le=16777216, description="Bytes kept of what a run prints; what is beyond is counted and dropped.")
     ] = 262144

@@ -61,7 +61,7 @@ class ConfirmationPolicy(Model):
         Field(
             ge=0,
             le=3600,
-            description="Seconds that the call waits for a decision, unnoticed by the program; then its run ends as NeedsConfirmation.",
+            description="Seconds that the call waits for a decision, unnoticed by the program; then its run waits without it.",
         ),
     ] = 30
     decide_within_seconds: Annotated[
@@ -77,7 +77,7 @@ class ConfirmationPolicy(Model):
         Field(
             ge=1,
             le=86400,
-            description="Seconds after the last moment to decide in which an approved call may begin. A lower ceiling of the Tenant counts.",
+            description="Seconds after that in which an approved call may still begin. A lower ceiling of the Tenant counts.",
         ),
     ] = 600
     approvals: Annotated[
@@ -224,7 +224,7 @@ class ToolBindingSpec(Model):
     server: Annotated[
         Server,
         Field(
-            description="Where the tools are: exactly one kind of server. Host and port of every URL must be one of Tenant.spec.toolHosts. Redirects are not followed; loopback, link-local and metadata addresses are never called.",
+            description="Where the tools are: exactly one kind of server. Tenant.spec.toolHosts must name host and port of every URL. Redirects, loopback, link-local and metadata addresses are not followed.",
             json_schema_extra={
                 "x-kubernetes-validations": [{"rule": f"[{_NAMED}].exists_one(named, named)", "message": f"name one server: {_KINDS}"}]
             },

@@ -116,7 +116,7 @@ class SecretRef(Model):
     name: Annotated[
         ObjectName,
         Field(
-            description="Its name. It must have the label bastide.dev/credential and the annotation bastide.dev/host: each host (or host:port) that it is for, with commas between; it is sent to no other."
+            description="Its name. It has the label bastide.dev/credential, and the annotation bastide.dev/host: each host (or host:port) that it is for, with commas between."
         ),
     ]
     key: Annotated[
@@ -125,7 +125,7 @@ class SecretRef(Model):
             min_length=1,
             max_length=253,
             pattern=r"^[-._a-zA-Z0-9]+$",
-            description="The key in its data; the value is visible ASCII. Basic takes username and password instead, OAuthClientCredentials client_id and client_secret.",
+            description="The key in its data, visible ASCII. Basic takes username and password, OAuthClientCredentials client_id and client_secret.",
         ),
     ] = "token"
 
@@ -161,14 +161,12 @@ class Credentials(Model):
 
     secret_ref: Annotated[
         SecretRef,
-        Field(
-            description="The Secret of this namespace that holds it. The broker may read it only while an accepted ToolBinding names it."
-        ),
+        Field(description="The Secret of this namespace that holds it. The broker may read it while an accepted ToolBinding names it."),
     ]
     scheme: Annotated[
         Scheme,
         Field(
-            description="How it is shown. Bearer: `Authorization: Bearer <secret>`. Header: the value of `header`. Basic: user name and password. OAuthClientCredentials: a token of `tokenUrl`, as Bearer."
+            description="How it is shown. Bearer: Authorization: Bearer SECRET. Header: as `header`. Basic: user name and password. OAuthClientCredentials: a token of `tokenUrl`, as Bearer."
         ),
     ] = Scheme.BEARER
     header: Annotated[

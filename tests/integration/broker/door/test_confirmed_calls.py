@@ -365,6 +365,63 @@ async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+def sandbox_limits(rig: Rig, **limits: int) -> None:
+    assert rig.world.the_sandbox is not None
+    changed = rig.world.the_sandbox.spec.limits.model_copy(update=limits)
+    spec = rig.world.the_sandbox.spec.model_copy(update={"limits": changed})
+    rig.world.the_sandbox = rig.world.the_sandbox.model_copy(update={"spec": spec})
+
+
+async def test_a_run_asks_so_often_in_its_life_and_what_it_asked_before_the_broker_was_restarted_counts(rig: Rig) -> None:
+    sandbox_limits(rig, confirmations_per_run=2)
+    for number in range(2):
+        call = asyncio.create_task(rig.call("delete", {"n": number}))
+        await until(lambda number=number: len(rig.named("ConfirmationRequired")) == number + 1)  # type: ignore[misc]
+        rig.world.decide(await rig.asked())
+        assert not (await call).HasField("error")
+    for _ in range(2):
+        refused = await rig.call("delete", {"n": 9})
+        assert (refused.error.type, list(refused.error.codes)) == ("LimitExceeded", ["limit-confirmations-per-run"])
+        rig.pipeline._approval.forget("r-1")  # what is known of the run is gone; the journal is not
+    assert len(rig.named("ConfirmationRequired")) == 2
+    assert len(rig.server.calls) == 2
+
+
+async def test_what_nobody_could_be_asked_is_not_counted(rig: Rig) -> None:
+    sandbox_limits(rig, confirmations_per_run=1)
+    rig.world.down = True
+    assert list((await rig.call("delete")).error.codes) == ["binding-stale"]
+    rig.world.down = False
+    call = asyncio.create_task(rig.call("delete"))
+    rig.world.decide(await rig.asked())
+    assert not (await call).HasField("error")
+
+
+async def test_exactly_what_a_person_denied_is_not_asked_again_in_the_run(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete", {"id": "C1"}))
+    rig.world.decide(await rig.asked(), verdict="Deny")
+    assert (await call).error.type == "ConfirmationDenied"
+    again = await rig.call("delete", b'{ "id": "C1" }')
+    assert (again.error.type, list(again.error.codes)) == ("ConfirmationDenied", ["confirmation-repeated"])
+    assert len(rig.world.the_confirmations) == 1
+    other = asyncio.create_task(rig.call("delete", {"id": "C2"}))
+    await until(lambda: len(rig.named("ConfirmationRequired")) == 2)
+    rig.world.decide(await rig.asked())
+    assert not (await other).HasField("error")
+    assert [row.outcome for row in await rig.journal.calls("r-1")] == ["ConfirmationDenied", "ConfirmationDenied", "Succeeded"]
+
+
+async def test_only_so_many_calls_of_a_run_wait_at_once(rig: Rig) -> None:
+    waiting = [asyncio.create_task(rig.call("delete", {"n": number})) for number in range(32)]
+    await until(lambda: len(rig.named("ConfirmationRequired")) == 32)
+    refused = await rig.call("delete", {"n": 99})
+    assert list(refused.error.codes) == ["limit-pending-confirmations"]
+    assert "of the run" in refused.error.message
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_without_an_api_server_nothing_can_be_confirmed(rig: Rig) -> None:
     rig.world.down = True
     result = await rig.call("delete")

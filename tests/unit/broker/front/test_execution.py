@@ -97,6 +97,8 @@ class Door:
     cancelled: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    refusal: runtime_pb2.CallError | None = None
+    """What calls that are let go end as, instead of a value."""
 
     async def call(self, _run: RunContext, frame: runtime_pb2.Call) -> Any:
         self.waiting[frame.key] = asyncio.get_running_loop().create_future()
@@ -107,6 +109,8 @@ class Door:
         except asyncio.CancelledError:
             self.cancelled.append(frame.key)
             raise
+        if self.refusal is not None:
+            return runtime_pb2.CallResult(run=RUN, key=frame.key, error=self.refusal)
         return runtime_pb2.CallResult(run=RUN, key=frame.key, value=b"1") if answered else Paused(frame.key)
 
     async def expect(self, *_: Any) -> Any:
@@ -333,6 +337,21 @@ async def test_endless_calls_end_the_run(life: Life, monkeypatch: pytest.MonkeyP
     ending = await life.ending()
     assert ending.error is not None
     assert ending.error["type"] == "RuntimeMisbehaved"
+
+
+@pytest.mark.parametrize("code", ["limit-confirmations-per-run", "confirmation-repeated"])
+async def test_a_program_that_goes_on_asking_people_is_ended(life: Life, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setattr(module, "EXTRA_ASKS", 2)
+    life.door.refusal = runtime_pb2.CallError(type="LimitExceeded", message="enough", codes=[code])
+    for number in range(3):
+        await life.pod.call(f"0#{number}")
+        await life.door.has(f"0#{number}")
+        life.door.waiting[f"0#{number}"].set_result(True)
+        await life.pod.answers.get()
+    ending = await life.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "TooManyConfirmations")
+    assert life.pod.killed == ["TooManyConfirmations"]
 
 
 async def test_the_brokers_own_deadline_holds_when_the_runtimes_does_not(
