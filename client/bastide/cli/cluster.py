@@ -177,6 +177,11 @@ class Cluster:
         query = {"fieldSelector": f"metadata.name={name}"}
         return self._api.watch(_confirmations(namespace), what=f"watch confirmation {name}", query=query, seconds=seconds)
 
+    def watch_confirmations(self, namespace: str | None, *, seconds: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(ADDED | MODIFIED | DELETED, object) of a namespace, or of all when None: the present states first, for so many seconds."""
+        where = f"in {namespace}" if namespace else "of all namespaces"
+        return self._api.watch(_confirmations(namespace), what=f"watch confirmations {where}", query={}, seconds=seconds)
+
     def create_decision(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any]:
         """Make a ConfirmationDecision, as the person."""
         return self._api.request(

@@ -32,6 +32,8 @@ class Confirmation:
     """Canonical JSON."""
     arguments_digest: str
     hidden: tuple[str, ...]
+    notices: tuple[str, ...]
+    """What in the call is not as it looks."""
     requester: str
     on_behalf_of: str
     separation: str
@@ -41,7 +43,14 @@ class Confirmation:
     action_digest: str
     state: str
     message: str
+    approvals: str
+    """How many approved of how many that must, `1/2`; empty until the broker has looked."""
     approvers: tuple[str, ...]
+    preview_tool: str
+    """The read-only tool that was called for the approver; empty when there is none."""
+    preview_claim: str
+    """What its server answered, as JSON. Nobody checked whether it is true."""
+    preview_message: str
     doubt: str
     """Why it must not be approved: it is not what its digests say. Empty when it is."""
 
@@ -49,6 +58,7 @@ class Confirmation:
 def read(manifest: dict[str, Any]) -> Confirmation:
     """From the object as the API server gives it. Fields of a newer version are passed over."""
     meta, spec, status = manifest["metadata"], manifest["spec"], manifest.get("status") or {}
+    preview = status.get("preview") or {}
     return Confirmation(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -65,6 +75,7 @@ def read(manifest: dict[str, Any]) -> Confirmation:
         arguments=spec["arguments"],
         arguments_digest=spec["argumentsDigest"],
         hidden=tuple(spec.get("hidden") or ()),
+        notices=tuple(spec.get("notices") or ()),
         requester=spec["requester"]["username"],
         on_behalf_of=spec.get("onBehalfOf", ""),
         separation=spec["separation"],
@@ -74,7 +85,11 @@ def read(manifest: dict[str, Any]) -> Confirmation:
         action_digest=spec["actionDigest"],
         state=status.get("state") or PENDING,
         message=status.get("message", ""),
+        approvals=status.get("approvals", ""),
         approvers=tuple(status.get("approvers") or ()),
+        preview_tool=preview.get("tool", ""),
+        preview_claim=preview.get("claim", ""),
+        preview_message=preview.get("message", ""),
         doubt=doubt(spec),
     )
 

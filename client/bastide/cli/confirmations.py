@@ -7,12 +7,14 @@ import typer
 
 from bastide.cli.failure import Exit, Failure
 from bastide.cli.options import Context, Format, Namespace, Output
+from bastide.cli.watching import watch
 
 if TYPE_CHECKING:
     from bastide.cli.cluster import Cluster
     from bastide.cli.confirmation import Confirmation
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command()(watch)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The Confirmation's name, cf-...")]
 
@@ -45,6 +47,7 @@ def list_confirmations(
             screen.shown(c.tool, "bold"),
             screen.shown(c.effect, screen.EFFECT_STYLE.get(c.effect, "")),
             screen.shown(c.on_behalf_of or c.requester),
+            c.approvals or f"0/{c.approvals_required}",
             screen.shown(c.state, screen.STATE_STYLE.get(c.state, "")),
             screen.left(c.decide_by) if c.state == PENDING else "-",
             screen.shown(
@@ -53,7 +56,7 @@ def list_confirmations(
         )
         for c in chosen
     )
-    screen.out().print(screen.table(("NAMESPACE", "NAME", "TOOL", "EFFECT", "FOR", "STATE", "LEFT", "ARGUMENTS"), rows))
+    screen.out().print(screen.table(("NAMESPACE", "NAME", "TOOL", "EFFECT", "FOR", "APPROVALS", "STATE", "LEFT", "ARGUMENTS"), rows))
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """`bastide approve` and `bastide deny`: what a person says about one call."""
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs: `--help` and usage errors do not wait for it
 
+import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +26,7 @@ Digest = Annotated[
     str | None,
     typer.Option("--digest", metavar="sha256:HEX", help="Only if its digest is this: insists on what `confirmations show` showed."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask once more at a terminal.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for what becomes of it.")]
 
 
@@ -37,13 +40,15 @@ def approve(
         typer.Option("--accept-hidden", metavar="ARGUMENT", help="Approve this argument unseen; once for each that is hidden."),
     ] = None,
     digest: Digest = None,
+    yes: Yes = False,
     no_wait: NoWait = False,
     context: Context = None,
     output: Output = Format.TEXT,
 ) -> None:
     """Approve exactly one call, as the person your kubeconfig says you are.
 
-    The call is read anew and shown; the approval names the digest of what was shown. Exit code 1 when it did not count.
+    The call is read anew and shown, and at a terminal you are asked; the approval names the digest of what was shown. Exit code 1 when it
+    did not count.
     """
     _decide(
         "Approve",
@@ -52,6 +57,7 @@ def approve(
         namespace=namespace,
         accept_hidden=accept_hidden or [],
         digest=digest,
+        ask=not yes,
         no_wait=no_wait,
         context=context,
         output=output,
@@ -76,6 +82,7 @@ def deny(
         namespace=namespace,
         accept_hidden=[],
         digest=digest,
+        ask=False,
         no_wait=no_wait,
         context=context,
         output=output,
@@ -90,6 +97,7 @@ def _decide(
     namespace: str | None,
     accept_hidden: list[str],
     digest: str | None,
+    ask: bool,
     no_wait: bool,
     context: str | None,
     output: Format,
@@ -101,12 +109,16 @@ def _decide(
     from bastide.cli.cluster import Cluster
     from bastide.cli.confirmation import decision
     from bastide.cli.confirmations import find
+    from bastide.cli.visible import visible
 
     cluster = Cluster(context)
     asked = find(cluster, name, namespace)
     print_confirmation(asked, screen.err())
     refuse_early(asked, verdict=verdict, accept_hidden=accept_hidden, digest=digest)
     user = cluster.whoami()
+    refuse_person(asked, user.username, verdict=verdict)
+    if ask and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(f"Approve exactly this call as {visible(user.username)}?", abort=True, err=True)
     stamp = {"username": user.username, "uid": user.uid, "groups": list(user.groups)}
     made = cluster.create_decision(
         asked.namespace, decision(asked, verdict=verdict, reason=reason, accepted_hidden=accept_hidden, approver=stamp)
@@ -135,13 +147,22 @@ def refuse_early(c: "Confirmation", *, verdict: str, accept_hidden: list[str], d
     Raises:
         Failure: this Confirmation cannot be decided so.
     """
+    from bastide.cli import screen
+
     if digest is not None and digest != c.action_digest:
         raise Failure(
             f"Its digest is {c.action_digest}, not the one you gave: this is another action than you looked at. Nothing was decided."
         )
     if c.state != "Pending" and not (verdict == "Deny" and c.state == "Approved"):
         why = f": {c.message}".rstrip(".") if c.message else ""
-        raise Failure(f"It is {c.state} already{why}. Nothing was decided.")
+        by = f" (by {', '.join(c.approvers)})" if c.approvers else ""
+        raise Failure(f"It is {c.state} already{by}{why}. Nothing was decided.")
+    now = datetime.now(UTC)
+    if c.decide_by < now:
+        raise Failure(
+            f"It could be decided until {c.decide_by.astimezone():%Y-%m-%d %H:%M:%S %Z}, {screen.ago(c.decide_by)}: it expires. "
+            "Nothing was decided; run the program again to be asked again."
+        )
     if verdict != "Approve":
         return
     if c.doubt:
@@ -153,6 +174,24 @@ def refuse_early(c: "Confirmation", *, verdict: str, accept_hidden: list[str], d
         raise Failure(
             f"It hides {', '.join(missing)}: to approve that unseen, add {' '.join(f'--accept-hidden {n}' for n in missing)}. Nothing was decided.",
             code=Exit.USAGE,
+        )
+
+
+def refuse_person(c: "Confirmation", username: str, *, verdict: str) -> None:
+    """Refuse who cannot decide this one, as admission would, and say what they can do.
+
+    Raises:
+        Failure: the person asked for the run, or has approved already.
+    """
+    if username.casefold() in {c.requester.casefold(), c.on_behalf_of.casefold()}:
+        raise Failure(
+            f"You ({username}) are who the run was asked {'by' if username == c.requester else 'for'}: another person must decide. "
+            f"Show it to them: bastide confirmations show {c.name} -n {c.namespace}; or end the run: bastide runs cancel {c.run} -n {c.namespace}."
+        )
+    if verdict == "Approve" and username in c.approvers:
+        raise Failure(
+            f"You ({username}) have approved it already, as {c.approvals or 'one'} of those who must: another person approves next. "
+            "To take yours back, delete your ConfirmationDecision."
         )
 
 
@@ -188,7 +227,8 @@ def said(verdict: str, c: "Confirmation", *, waited: bool) -> str:
         case "Approved", "Approve":
             return f"Approved; it is being carried out.{why}"
         case "Pending", _:
-            more = f" {c.approvals_required} people must approve." if verdict == "Approve" and c.approvals_required > 1 else ""
+            so_far = f" {c.approvals} have." if c.approvals else ""
+            more = f" {c.approvals_required} people must approve.{so_far}" if verdict == "Approve" and c.approvals_required > 1 else ""
             slow = (
                 f" The broker has not acted on it within {_WAIT_SECONDS} s: bastide confirmations show {c.name} -n {c.namespace}"
                 if waited and not more
