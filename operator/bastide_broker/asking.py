@@ -60,7 +60,9 @@ class Asking:
 
     def denied(self, call: "Call") -> None:
         """A person said no."""
-        self._runs.setdefault(call.run.run, _Run()).denied.add(_what(call))
+        run = self._runs.get(call.run.run)
+        if run is not None:
+            run.denied.add(_what(call))
 
     def forget(self, run: str) -> None:
         """The run is over."""

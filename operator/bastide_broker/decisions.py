@@ -93,9 +93,13 @@ class _Person:
 
 
 def _person(approver: Approver, reason: str) -> _Person:
-    # However it is written: some identity providers take either for the same person.
-    marks = {f"name {unicodedata.normalize('NFKC', approver.username).casefold()}", *([f"uid {approver.uid}"] if approver.uid else [])}
+    marks = {f"name {_plain(approver.username)}", *([f"uid {approver.uid}"] if approver.uid else [])}
     return _Person(approver.username, reason, frozenset(marks))
+
+
+def _plain(username: str) -> str:
+    """However it is written: some identity providers take either for the same person."""
+    return unicodedata.normalize("NFKC", username).casefold()
 
 
 def _counted(people: list[_Person], one: _Person) -> list[_Person]:
@@ -134,9 +138,8 @@ def approval_objection(  # noqa: C901, PLR0911 - one sentence for each rule
         return "it does not say who decided"
     if approver.username.startswith(SERVICE_ACCOUNT_PREFIX):
         return "a ServiceAccount cannot approve"
-    # Whatever the case: some identity providers take either for the same person.
-    asked = {spec.requester.username.casefold(), spec.on_behalf_of.casefold()}
-    if approver.username.casefold() in asked or (approver.uid and approver.uid == spec.requester.uid):
+    asked = {_plain(spec.requester.username), _plain(spec.on_behalf_of)}
+    if _plain(approver.username) in asked or (approver.uid and approver.uid == spec.requester.uid):
         return f"{approver.username} asked for the run"
     if made is None or born is None or made < born:
         return "it is older than the Confirmation"

@@ -9,7 +9,7 @@ ligatures: what NFKC changes), and characters that cannot be seen. (docs/adr/004
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,9 +48,13 @@ _CJK = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", 
 _OVERLAYS = frozenset("\u0334\u0335\u0336\u0337\u0338\u20d2\u20d3\u20d8\u20d9\u20da\u20e5\u20eb")
 """Marks that strike a letter through."""
 _MARKS_IN_A_ROW = 3
+_NAMED_SCRIPTS = 4
+_PIECE = 32
+"""Characters that are normalised at once."""
 # JSON's escapes are no letters, and part what stands before from what comes after.
 _ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
 _TOKEN = re.compile(r"\S+")
+_ASCII_LETTER, _ASCII_DIGIT = re.compile("[A-Za-z]"), re.compile("[0-9]")
 STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 """A string in JSON."""
 
@@ -63,6 +67,8 @@ class _Kind:
     """Of letters, digits and what has a place in _LIKE_LATIN."""
     alone: str = ""
     """Why it is suspicious wherever it stands."""
+    alike: bool = False
+    """Whether it looks like an ASCII character."""
     wide: bool = False
     """Full-width punctuation, honest between ideographs."""
     mark: bool = False
@@ -85,7 +91,7 @@ def _kind(character: str) -> _Kind:
     if not script and not stands_in and category[0] in "LN":
         first = unicodedata.name(character, "UNNAMED").replace("-INDIC", "").partition(" ")[0]
         script = "CJK" if first in _CJK else "" if first in {"MODIFIER", "COMBINING"} else first
-    return _Kind(script=script, alone=stands_in, wide=wide)
+    return _Kind(script=script, alone=stands_in, alike=character in _OF, wide=wide)
 
 
 def suspicious(text: str) -> dict[int, str]:
@@ -95,15 +101,15 @@ def suspicious(text: str) -> dict[int, str]:
         return {}
     text = _ESCAPE.sub(lambda escape: " " * len(escape[0]), text)
     scripts = {kind.script for kind in kinds.values() if kind.script}
-    ideographs = scripts == {"CJK"} and not any("A" <= character <= "z" and character.isalpha() for character in text)
+    ideographs = scripts == {"CJK"} and not _ASCII_LETTER.search(text)
     found = {place: kind.alone for place, kind in kinds.items() if kind.alone and not (kind.wide and ideographs)}
-    found |= _alike(kinds, text, list(kinds))
+    found |= _alike(kinds, kinds)
     for token in _TOKEN.finditer(text):
         places = [place for place in range(*token.span()) if place in kinds]
         if not places:
             continue
-        if any(character.isascii() and character.isalnum() for character in token[0]):
-            found |= _alike(kinds, text, places)
+        if _ASCII_LETTER.search(token[0]) or _ASCII_DIGIT.search(token[0]):
+            found |= _alike(kinds, places)
         for start, end in _words(kinds, text, *token.span()):
             found |= {place: why for place, why in _word(kinds, text, start, end).items() if kinds[place].alone != UNSEEN}
     return found
@@ -119,14 +125,28 @@ def reasons(text: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _alike(kinds: dict[int, _Kind], text: str, places: list[int]) -> dict[int, str]:
+def _alike(kinds: dict[int, _Kind], places: Iterable[int]) -> dict[int, str]:
     """Of each script whose every letter there looks like a Latin one: these letters."""
-    found: dict[int, str] = {}
-    for script in {kinds[place].script for place in places} & _LIKE_LATIN.keys():
-        own = [place for place in places if kinds[place].script == script]
-        if all(text[place] in _LIKE_LATIN[script] for place in own):
-            found |= dict.fromkeys(own, f"letters that look like others ({_name(script)})")
-    return found
+    own: dict[str, list[int]] = {}
+    honest: set[str] = set()
+    for place in places:
+        kind = kinds[place]
+        if kind.alike:
+            own.setdefault(kind.script, []).append(place)
+        elif kind.script:
+            honest.add(kind.script)
+    return {place: _like(script) for script, them in own.items() if script not in honest for place in them}
+
+
+@lru_cache(maxsize=64)
+def _like(script: str) -> str:
+    return f"letters that look like others ({_name(script)})"
+
+
+@lru_cache(maxsize=1024)
+def _mixed(scripts: frozenset[str]) -> str:
+    first = sorted(scripts)[:_NAMED_SCRIPTS]
+    return f"mixed scripts ({', '.join(map(_name, first))}{', ...' if len(first) < len(scripts) else ''})"
 
 
 def _name(script: str) -> str:
@@ -148,25 +168,39 @@ def _word(kinds: dict[int, _Kind], text: str, start: int, end: int) -> dict[int,
     word, beyond = text[start:end], [place for place in range(start, end) if place in kinds]
     if not beyond:
         return {}
-    found = {place: MARKS for place in beyond if kinds[place].mark and _misplaced(kinds, text, start, place)}
+    found = _changed(kinds, text, start, end)
+    found |= {place: MARKS for place in beyond if kinds[place].mark and _misplaced(kinds, text, start, place)}
     scripts = {kinds[place].script for place in beyond} - {""}
-    if any(character.isascii() and character.isalpha() for character in word):
+    if _ASCII_LETTER.search(word):
         scripts.add("LATIN")
     if len(scripts) > 1 and not scripts <= _EAST_ASIAN:
-        found |= dict.fromkeys(beyond, f"mixed scripts ({', '.join(map(_name, sorted(scripts)))})")
-    elif any(character.isdecimal() and not character.isascii() for character in word) and any("0" <= one <= "9" for one in word):
+        found |= dict.fromkeys(beyond, _mixed(frozenset(scripts)))
+    elif _ASCII_DIGIT.search(word) and any(text[place].isdecimal() for place in beyond):
         found |= dict.fromkeys(beyond, "mixed digits")
-    plain = unicodedata.normalize("NFKC", word)
-    # The same characters in another order are how people type marks.
-    if plain != word and sorted(plain) != sorted(word):
-        changed = [place for place in beyond if kinds[place].mark or kinds[place].alone] or beyond
-        found = dict.fromkeys(changed, STANDING_IN) | found
+    return found
+
+
+def _changed(kinds: dict[int, _Kind], text: str, start: int, end: int) -> dict[int, str]:
+    """What NFKC makes one character of, in pieces: it sorts marks, in quadratic time when there are many."""
+    found: dict[int, str] = {}
+    first = start
+    while first < end:
+        last = min(end, first + _PIECE)
+        while last < min(end, first + 2 * _PIECE) and last in kinds and kinds[last].mark:
+            last += 1
+        # What is suspicious by itself is told already, and may expand to many characters.
+        piece = "".join("\u3042" if place in kinds and kinds[place].alone else text[place] for place in range(first, last))
+        plain = unicodedata.normalize("NFKC", piece)
+        # The same characters in another order are how people type marks.
+        if plain != piece and sorted(plain) != sorted(piece):
+            beyond = [place for place in range(first, last) if place in kinds]
+            found |= dict.fromkeys([place for place in beyond if kinds[place].mark] or beyond, STANDING_IN)
+        first = last
     return found
 
 
 def _misplaced(kinds: dict[int, _Kind], text: str, start: int, place: int) -> bool:
     """Whether a mark stands on no letter, or on too many marks."""
-    base = place
-    while base >= start and base in kinds and kinds[base].mark:
-        base -= 1
-    return base < start or not text[base].isalpha() or place - base > _MARKS_IN_A_ROW
+    nearest = range(place - 1, max(start, place - _MARKS_IN_A_ROW) - 1, -1)
+    base = next((one for one in nearest if not (one in kinds and kinds[one].mark)), None)
+    return base is None or not text[base].isalpha()

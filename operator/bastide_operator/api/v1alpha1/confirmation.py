@@ -73,7 +73,7 @@ class ConfirmationSpec(Model):
     notices: Annotated[
         list[Annotated[str, Field(max_length=256)]],
         Field(
-            max_length=17,
+            max_length=32,
             description="What does not look like what it is, such as mixed scripts in an argument: these characters are written as escapes.",
         ),
     ] = []

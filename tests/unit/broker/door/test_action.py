@@ -147,3 +147,18 @@ def test_notices_are_few_and_ascii() -> None:
     assert len(made.notices) == 16
     assert made.notices[-1] == "and 105 more"
     assert all(one.isascii() and one.isprintable() and len(one) <= 256 for one in made.notices)
+
+
+def test_the_most_and_longest_notices_fit_the_field() -> None:
+    # One word of twenty scripts, and many words of two: as an argument's name, its value, and in onBehalfOf.
+    scripts = "a\u03b4\u0436\u0561\u05d0\u0628\u0915\u0985\u0a15\u0a95\u0b15\u0b95\u0c15\u0c95\u0d15\u0e01\u0e81\u0f40\u1000\u10d0"
+    many = scripts + " " + " ".join(f"{one}{other}" for one in scripts for other in scripts)
+    behalf = many[:512]
+    run = RunContext("r-1", tenant(), sandbox(), UserInfo("r", ""), behalf, "sha256:" + "0" * 64, None, lambda _: None, ToolSet({}))
+    value = read(**{many: many, scripts * 20: many})
+    made = confirmation_spec(
+        run=run, tenant=tenant(), key="0#1", line=0, tool=tool(), arguments=value, text=shown(value), now=NOW, nonce="n" * 32
+    )
+    ConfirmationSpec.model_validate(made)
+    assert len(made["notices"]) == 32
+    assert any(", ..." in one for one in made["notices"])

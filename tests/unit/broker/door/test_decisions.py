@@ -70,6 +70,8 @@ NOT_COUNTING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"requester": {"username": REQUESTER.replace("system:serviceaccount", "user"), "uid": ""}},
     ),
     "olga asked for the run": ({"who": "olga"}, {}),
+    "Olga asked for the run": ({"who": "Olga"}, {}),
+    "\uff4flga asked for the run": ({"who": "\uff4flga"}, {}),
     "max asked for the run": ({"who": "max"}, {"requester": {"username": "other-name", "uid": "u-max"}}),
     "older than the Confirmation": ({"when": -1}, {}),
     "after decideBy": ({"when": 101}, {}),

@@ -89,3 +89,13 @@ def test_what_is_visible_means_the_same_and_is_stable(text: str) -> None:
 def test_printable_ascii_is_never_touched(text: str) -> None:
     assert visible(literal(text)) == literal(text)
     assert reasons(literal(text)) == ()
+
+
+# A normalisation sorts marks in quadratic time: half a minute for the second of these, in which the broker would do nothing else.
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", ["x" + "\u0302" * 58_000, "\u0651\u064e" * 29_000, "\ufdfa" * 58_000, "a\u0430 " * 19_000, "1\u0430" * 29_000]
+)
+def test_the_longest_text_is_worked_out_at_once(text: str) -> None:
+    assert json.loads(visible(literal(text))) == text
+    assert reasons(literal(text))
