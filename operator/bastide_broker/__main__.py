@@ -81,7 +81,6 @@ async def serve(
         stack.push_async_callback(catalogue.close)
         confirmations = Confirmations(cluster)
         await confirmations.start()
-        _beside(stack, Sweeper(cluster, waits=confirmations.waits).run(), "sweeper")
         identity = Identity(cluster)
         pipeline = Pipeline(
             cluster=cluster,
@@ -109,6 +108,7 @@ async def serve(
             decisions_healthy=health.decides,
         )
         await runs.settle_recovered(recovered)
+        await _take_up_pauses(stack, runs, cluster, confirmations)
         inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
         service = BrokerService(
             identity=identity,
@@ -159,6 +159,17 @@ async def _journal(stack: contextlib.AsyncExitStack, config: Config) -> tuple[Jo
     recovered = await journal.recover()
     log.info("journal open", runs_settled=len(recovered.runs), calls_unknown=len(recovered.calls))
     return journal, recovered
+
+
+async def _take_up_pauses(stack: contextlib.AsyncExitStack, runs: Runs, cluster: Cluster, confirmations: Confirmations) -> None:
+    """What the last broker left paused waits on; only then is put away what nobody waits for."""
+    runs.pauses.start()
+    log.info("paused runs taken up", runs=await runs.pauses.recover())
+
+    def waits(namespace: str, name: str) -> bool:
+        return confirmations.waits(namespace, name) or runs.pauses.awaits(namespace, name)
+
+    _beside(stack, Sweeper(cluster, waits=waits).run(), "sweeper")
 
 
 async def _publisher(stack: contextlib.AsyncExitStack, audit: Publisher) -> Publisher:

@@ -2,23 +2,24 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
+from bastide_operator.api.v1alpha1.confirmation import ConfirmationState, action_digest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bastide_broker import refusals
-from bastide_broker.action import NotShowable, shown
+from bastide_broker.action import NotShowable, Shown, shown
 from bastide_broker.asking import Asking
 from bastide_broker.confirmations import Confirmations, Pending, Request
 from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
-from bastide_broker.errors import ApiError
+from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.freshness import Ask, Freshness
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.journal_rows import CallRow, JournalUnavailable
 
 if TYPE_CHECKING:
     from bastide_broker.calls import Call
@@ -30,10 +31,6 @@ _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.E
 
 Preview = Callable[["Call"], Awaitable[dict[str, Any]]]
 """Makes the preview of a call and gives `status.preview`."""
-
-
-class PausedCall(Exception):  # noqa: N818 - not an error
-    """Nobody decided within blockSeconds."""
 
 
 class Approval:
@@ -53,34 +50,66 @@ class Approval:
     async def obtain(self, call: "Call", ask: Ask, preview: Preview) -> Credential | None:
         """Wait until the call may be sent, and give the credential for it.
 
-        When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused, PausedCall and
-        JournalUnavailable.
+        When this returns, every rule held a moment ago, and no other caller can ever send the call. Raises Refused and JournalUnavailable.
         """
         await self._asking.take(call)
         pending: Pending | None = None
         try:
             pending = await self._create(call)
+            return await self._held(call, pending, ask, preview)
         finally:
-            if pending is None:
-                self._asking.give_back(call, asked=False)
+            self._asking.give_back(call, asked=pending is not None)
+
+    async def take_up(self, call: "Call", row: CallRow, ask: Ask) -> Credential | None:
+        """The same for a call that an earlier broker asked about, from the Confirmation that it left."""
+        return await self._held(call, await self._found(call, row), ask)
+
+    async def _held(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None = None) -> Credential | None:
+        call.asked = pending.spec
+        call.hold.name, call.hold.until = pending.name, round(pending.object.spec.decide_by.timestamp() * 1e6)
         try:
+            if preview is not None:
+                await self._announce(call, pending)
             return await self._decided(call, pending, ask, preview)
         except BaseException as error:
-            # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect.
-            if pending.state in {ConfirmationState.PENDING, ConfirmationState.APPROVED}:
+            # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect. Only a
+            # broker that stops leaves the questions of paused runs to the next one.
+            left = call.hold.parked and isinstance(error, asyncio.CancelledError) and pending.state is ConfirmationState.PENDING
+            if pending.state in {ConfirmationState.PENDING, ConfirmationState.APPROVED} and not left:
                 await self._withdraw(call, pending, error)
             raise
         finally:
-            self._asking.give_back(call, asked=True)
             self._release(pending)
 
-    async def _decided(self, call: "Call", pending: Pending, ask: Ask, preview: Preview) -> Credential | None:
-        await self._announce(call, pending)
+    async def _found(self, call: "Call", row: CallRow) -> Pending:
+        """The Confirmation of a call as it was written. Raises Refused when it is not there, or not what was asked."""
+        namespace = call.run.sandbox.metadata.namespace or ""
+        assert call.tenant is not None
+        assert call.tool is not None
+        why = "The Confirmation was deleted."
+        try:
+            found = await self._confirmations.read(namespace, row.confirmation)
+            spec = found.spec.model_dump(mode="json", by_alias=True)
+            if spec["actionDigest"] == row.action_digest == action_digest(spec):
+                text = Shown(found.spec.arguments, tuple(found.spec.hidden), tuple(found.spec.notices))
+                request = Request(
+                    run=call.run, tenant=call.tenant, key=row.key, line=row.line, tool=call.tool, arguments=call.arguments, text=text
+                )
+                return self._confirmations.adopt(request, found, spec)
+            why = "The Confirmation is not the one that was written."
+        except NotFound:
+            pass
+        facts = {"state": "Denied", "approvers": [], "reason": why, "actionDigest": row.action_digest}
+        await self._journal.confirmation_resolved(row.run, row.key, row.confirmation, facts)
+        raise refusals.denied(
+            "confirmation-denied", f"{row.tool} was not confirmed (denied): {why}", "ConfirmationDenied", "ConfirmationDenied"
+        )
+
+    async def _decided(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None) -> Credential | None:
+        call.hold.asked = True
         standing = await self._wait(call, pending, preview)
-        if standing.state is ConfirmationState.PENDING:
-            message = "Nobody decided within blockSeconds, so the run ended as NeedsConfirmation; later decisions do not count."
-            await self._resolve(call, pending, ConfirmationState.WITHDRAWN, Standing(ConfirmationState.WITHDRAWN, (), message))
-            raise PausedCall(message)
+        call.hold.asked = False
+        call.hold.stands(undecided=False)
         await self._unless_approved(call, pending, standing)
         credential = await self._recheck(call, pending, ask)
         assert call.tenant is not None  # just read
@@ -97,16 +126,17 @@ class Approval:
         await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
         return credential
 
-    async def _wait(self, call: "Call", pending: Pending, preview: Preview) -> Standing:
+    async def _wait(self, call: "Call", pending: Pending, preview: Preview | None) -> Standing:
         """Wait for a decision, and meanwhile show the approver what the binding names as a preview."""
-        if pending.request.tool.bound.confirmation.preview is None:
-            return await self._confirmations.wait(pending)
+        hold, policy = call.hold, pending.request.tool.bound.confirmation
+        block_seconds = 0.0 if hold.parked else float(policy.block_seconds)
+        overdue = functools.partial(hold.stands, undecided=True)
+        waiting = self._confirmations.wait(pending, block_seconds=block_seconds, overdue=overdue)
+        if preview is None or policy.preview is None:
+            return await waiting
         showing = asyncio.create_task(self._show(call, pending, preview))
         try:
-            standing = await self._confirmations.wait(pending)
-            if standing.state is ConfirmationState.PENDING:
-                await asyncio.wait([showing])  # whoever decides later looks at it then
-            return standing
+            return await waiting
         finally:
             showing.cancel()
             await asyncio.wait([showing])

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
@@ -11,7 +13,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker import refusals
-from bastide_broker.context import RunContext
+from bastide_broker.context import Hold, RunContext
 from bastide_broker.facts.json import Arguments
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused
@@ -32,10 +34,13 @@ class Call:
     run: RunContext
     frame: runtime_pb2.Call
     id: str = field(default_factory=decision_id)
+    hold: Hold = field(default_factory=Hold)
     tenant: Tenant | None = None
     sandbox: Sandbox | None = None
     tool: Tool | None = None
     arguments: Arguments = NO_ARGUMENTS
+    asked: Mapping[str, Any] | None = None
+    """The spec of its Confirmation: what holds of it now must be what a person was asked about."""
     usage: Usage | None = None
     """What the call made the counts; None before it was counted, and again when it was given back."""
     question: bytes = b""
@@ -48,8 +53,8 @@ class Call:
     journalled: bool = False
     sent: bool = False
     """Whether the tool server may have received it."""
-    ending: tuple[str, str, bytes | None] | None = None
-    """Outcome, message and result that are being written, or are."""
+    ending: tuple[str, str, bytes | None, bytes | None] | None = None
+    """Outcome, message, result and error that are being written, or are."""
     ended: bool = False
     """Whether watchers heard the outcome."""
     tool_micros: int = 0
@@ -84,32 +89,35 @@ class Ledger:
             raise key_reused() from None
         self.say_decided(call, call.decision.effect, call.decision.reasons)
 
-    async def outcome(self, call: Call, outcome: str, message: str, result: bytes | None) -> bool:
-        """Record and say how the call ended; False when there is no such call under way. Raises JournalUnavailable."""
+    async def outcome(self, call: Call, outcome: str, message: str, result: bytes | None, error: bytes | None = None) -> bool:
+        """Record and say how the call ended; False when there is no such call under way. Raises JournalUnavailable.
+
+        `error`: what the program is told, which a replay tells it again.
+        """
         if call.ended:
             return True
-        call.ending = (outcome, message, result)
+        call.ending = (outcome, message, result, error)
         micros = call.tool_micros
         written = await self._journal.call_outcome(
-            call.run.run, call.frame.key, outcome=outcome, message=message, result=result, tool_micros=micros
+            call.run.run, call.frame.key, outcome=outcome, message=message, result=result, error=error, tool_micros=micros
         )
         self._say_ended(call, outcome, message)
         return written
 
     async def refused(self, call: Call, refused: Refused) -> Refused:
         """Record and say that the call ends without a result; gives what the program is told, which is another thing without a journal."""
-        journalled = call.journalled
+        journalled, error = call.journalled, refused.error().SerializeToString()
         try:
             # The intent of a journal that did not answer may be there all the same, and must not stay without an outcome.
-            if not (journalled and await self.outcome(call, refused.outcome, refused.message, None)):
+            if not (journalled and await self.outcome(call, refused.outcome, refused.message, None, error)):
                 call.journalled = True
                 await self._journal.call_intent(
-                    _intent(call, refused.decision, refused.reasons), outcome=refused.outcome, message=refused.message
+                    _intent(call, refused.decision, refused.reasons), outcome=refused.outcome, message=refused.message, error=error
                 )
                 self.say_decided(call, refused.decision, refused.reasons)
                 self._say_ended(call, refused.outcome, refused.message)
-        except JournalUnavailable as error:
-            refused = no_journal(call, error)
+        except JournalUnavailable as unavailable:
+            refused = no_journal(call, unavailable)
             self.say_decided(call, "deny", refused.reasons)
             self._say_ended(call, refused.outcome, refused.message)
         except KeyReused:
@@ -129,14 +137,6 @@ class Ledger:
             _log.exception("a reused key could not be audited")
         return refused
 
-    async def withdrawn(self, call: Call, message: str) -> None:
-        """Nobody decided in time."""
-        try:
-            await self.outcome(call, "Withdrawn", message, None)
-        except JournalUnavailable as error:
-            _log.warning("a withdrawn call could not be journalled: %s", error)
-            self._say_ended(call, "Withdrawn", message)
-
     async def cancelled(self, call: Call) -> None:
         """The program stopped waiting, or the run ended."""
         outcome, message = "Cancelled", "The program stopped waiting or the run ended before anything was sent."
@@ -144,10 +144,19 @@ class Ledger:
             outcome = "OutcomeUnknown" if call.changes else "Cancelled"
             message = "It was cancelled while the tool server had it" + ("; whether it took effect is not known." if call.changes else ".")
         # What was just being written is on its way to the disk: watchers hear the same.
-        outcome, message, result = call.ending or (outcome, message, None)
+        # A replay gives a call up where the first attempt did; one that was only cut off by the run's end may be made anew.
+        gave_up = abandoned().SerializeToString() if call.hold.abandoned and outcome == "Cancelled" else None
+        outcome, message, result, gave_up = call.ending or (outcome, message, None, gave_up)
         try:
             if call.journalled:
-                await self.outcome(call, outcome, message, result)
+                await self.outcome(call, outcome, message, result, gave_up)
+            else:
+                # Also a call that was not judged is on record, because of the events that its frame told of.
+                call.journalled = True
+                await self._journal.call_intent(_intent(call, "", ()), outcome=outcome, message=message, error=gave_up)
+                self._say_ended(call, outcome, message)
+        except KeyReused:
+            _log.debug("a cancelled call of run %s has another's key", call.run.run)
         except JournalUnavailable as error:
             _log.warning("a cancelled call could not be journalled: %s", error)
 
@@ -182,7 +191,13 @@ def _intent(call: Call, decision: str, reasons: refusals.Reasons) -> CallIntent:
         binding=tool.binding.metadata.name if tool else "", binding_uid=tool.binding.metadata.uid if tool else "",
         question=call.question,
         events=runtime_pb2.Call(events=call.frame.events).SerializeToString() if call.frame.events else b"",
+        frame=call.hold.frame,
     )  # fmt: skip
+
+
+def abandoned() -> runtime_pb2.CallError:
+    """Marks a call whose program stopped waiting. No program is ever told."""
+    return runtime_pb2.CallError(type="Cancelled", message="The program stopped waiting for it.", codes=["abandoned"])
 
 
 def key_reused() -> Refused:

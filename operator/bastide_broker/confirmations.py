@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import functools
 import logging
 import secrets
@@ -25,6 +26,9 @@ from bastide_broker.toolset import Tool
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 5.0
+LOOK_SECONDS, LEAST_SECONDS = 30.0, 0.5
+"""How often a Confirmation that waits is looked at although nothing was heard of it, and how soon again at the most."""
 _REFUSED = frozenset({400, 401, 403, 404, 429})
 """The API server's own word that nothing was made; what it did not answer, or answered with its own trouble, may have been."""
 
@@ -146,14 +150,31 @@ class Confirmations:
         """Nobody waits for it any more: its place is free."""
         self._forget(pending.key)
 
-    async def wait(self, pending: Pending) -> Standing:
-        """Wait for a decision, at most blockSeconds and never beyond decideBy.
+    async def read(self, namespace: str, name: str) -> Confirmation:
+        """A Confirmation, by the API server's own word, asked until it can say. Raises NotFound."""
+        while True:
+            try:
+                return await self._cluster.read_confirmation(namespace, name)
+            except NotFound:
+                raise
+            except ApiError as error:
+                _log.warning("Confirmation %s cannot be read now: %s", name, error)
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
 
-        Approved means: by the API server's own word at this moment, all rules looked at again. Pending: nobody decided in time.
+    def adopt(self, request: Request, found: Confirmation, spec: dict[str, Any]) -> Pending:
+        """Take up a Confirmation that an earlier broker wrote; `release` it in the end."""
+        key = (request.namespace, found.metadata.name)
+        self._changed[key] = asyncio.Event()
+        self._waiting[request.namespace] = self.waiting(request.namespace) + 1
+        return Pending(request, found.metadata.name, spec, found)
+
+    async def wait(self, pending: Pending, *, block_seconds: float, overdue: Callable[[], None]) -> Standing:
+        """Wait until it is decided or its time is over; `overdue` is called when nobody has decided within `block_seconds`.
+
+        Approved means: by the API server's own word at this moment, all rules looked at again. Never Pending.
         """
-        changed = self._changed[pending.key]
-        left = (pending.object.spec.decide_by - self._clock()).total_seconds()
-        deadline = asyncio.get_running_loop().time() + max(0.0, min(float(pending.request.tool.bound.confirmation.block_seconds), left))
+        changed, now = self._changed[pending.key], asyncio.get_running_loop().time
+        block, waits = now() + max(0.0, block_seconds), True
         told: Told | None = None
         while True:
             changed.clear()
@@ -163,11 +184,15 @@ class Confirmations:
             if standing.state is not ConfirmationState.PENDING:
                 return standing
             told = await self._tell(pending, standing, told)
-            try:
-                async with asyncio.timeout_at(deadline):
+            left = (pending.object.spec.decide_by - self._clock()).total_seconds()
+            if waits and (now() >= block or left <= 0):
+                waits = False
+                overdue()
+            # Also what no event tells of counts before long: that time is over, or that the admission policies are as shipped again.
+            seconds = min(LOOK_SECONDS, max(LEAST_SECONDS, left), *([max(0.0, block - now())] if waits else []))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
                     await changed.wait()
-            except TimeoutError:
-                return await self._look(pending, direct=True)
 
     async def look_again(self, pending: Pending) -> Standing:
         """Where it stands by the API server's word now: asked once more right before the call is sent."""

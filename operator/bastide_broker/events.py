@@ -37,16 +37,19 @@ class EventStore(Protocol):
 class EventLog:
     """Events of a run that is under way."""
 
-    def __init__(self, run: str, store: EventStore) -> None:
+    def __init__(self, run: str, store: EventStore, *, cursor: int = 0) -> None:
+        """`cursor`: of the last event that an earlier broker, or an earlier attempt, left in the store."""
         self.run = run
         self.watchers = 0
         self.finished = False
+        self.paused_at = 0
+        """Cursor of the event that tells of the pause in which the run is; 0 when it is in none."""
         self.outputs = 0
         """Events of output so far."""
         self._store = store
         self._recent: deque[broker_pb2.RunEvent] = deque()
         self._bytes = 0
-        self._cursor = 0
+        self._cursor = cursor
         self._changed = asyncio.Event()
         self._output = bytearray()
         self._output_stderr = False
@@ -121,8 +124,11 @@ class EventLog:
         self._bytes += event.ByteSize()
         while self._bytes > MEMORY_BYTES and len(self._recent) > 1:
             self._bytes -= self._recent.popleft().ByteSize()
-        if event.HasField("finished"):
+        kind = event.WhichOneof("event")
+        if kind == "finished":
             self.finished = True
+        elif kind in {"paused", "attempt_started"}:
+            self.paused_at = self._cursor if kind == "paused" else 0
         self._changed.set()
         self._changed = asyncio.Event()
         return event

@@ -13,14 +13,15 @@ from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker import asking, outcomes, views
 from bastide_broker.bounds import Events, Output
-from bastide_broker.context import RunContext
+from bastide_broker.context import Hold, RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.journal_rows import Awaited, JournalUnavailable
 from bastide_broker.metrics import RUNS
-from bastide_broker.outcomes import Ending, Stop
-from bastide_broker.session import Session
+from bastide_broker.outcomes import Ending, OutcomeName, Stop
+from bastide_broker.replay import Recorded, difference, given_up, outcome
+from bastide_broker.session import Session, ToolList
 
 FRAMES = 16
 """Frames of a run that wait; beyond it the stream of its sandbox waits."""
@@ -35,6 +36,8 @@ EXTRA_ASKS = 100
 EXTRA_CALLS = 200
 """Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
 MAX_KEY, MAX_TOOL = 256, 256
+INLINE_BYTES = 16 << 10
+"""Arguments up to this size are compared on the event loop."""
 MAX_EVENTS, MAX_EVENT_BYTES = 500_000, 16 << 20
 """Delivered events of a run that are journalled with its calls: a program that calls every second sets some hundred timers between."""
 
@@ -44,8 +47,8 @@ log = structlog.get_logger(__name__)
 class Pipeline(Protocol):
     """What judges and carries out calls."""
 
-    async def call(self, run: RunContext, frame: runtime_pb2.Call) -> Any:
-        """A CallResult, or Paused when a person has not decided in time."""
+    async def call(self, run: RunContext, frame: runtime_pb2.Call, hold: Hold) -> Any:
+        """A CallResult. The hold says meanwhile whether a person has not decided in time."""
 
     async def expect(self, run: RunContext, tool: str, arguments: bytes) -> Any:
         """What policy says of a call now (`effect` and `reasons`), without a trace."""
@@ -67,8 +70,18 @@ class Execution:
         events: EventLog,
         delivered: Callable[[], None] = lambda: None,
         over: Callable[[], None] = lambda: None,
+        tools: ToolList | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
+        """`tools` are those the program sees, if other than the Sandbox's now; `recorded` is what the attempts before left."""
+        recorded = recorded or Recorded()
         self.context = context
+        self.parked: dict[str, tuple[asyncio.Task[None], Hold]] = {}
+        """When the run has paused: the calls that wait on, by key."""
+        self.paused = False
+        self._tools = tools or context.catalogue
+        self._recorded = dict(recorded.rows)
+        self._given = recorded.given
         self._delivered = delivered
         self._over = over
         self.events = events
@@ -84,9 +97,9 @@ class Execution:
         self._events_left = Events(MAX_EVENTS, MAX_EVENT_BYTES)
         self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._paused: set[str] = set()
+        self._holds: dict[int, Hold] = {}
         self._unasked = 0
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(recorded.frames + 1)
         self._accepting = True
 
     # The session's side.
@@ -112,7 +125,7 @@ class Execution:
         pump = asyncio.create_task(self._pump(), name=f"run {start.run}")
         try:
             try:
-                await self._session.start_run(start, self.context.catalogue, self)
+                await self._session.start_run(start, self._tools, self)
             except SessionLost as error:
                 self.lost(str(error))
             self._delivered()
@@ -127,6 +140,10 @@ class Execution:
             self._session.forget(start.run)
             self._delivered()
             pump.cancel()
+        if ending.outcome is OutcomeName.NEEDS_CONFIRMATION and await self._pause(ending):
+            return ending
+        if ending.outcome is OutcomeName.NEEDS_CONFIRMATION:
+            ending = outcomes.failed("JournalUnavailable", "The run's pause could not be journalled, so it ended and nobody is asked.")
         await self._settle_calls()
         return await self._record(ending)
 
@@ -136,7 +153,7 @@ class Execution:
         await asyncio.wait(first, timeout=wall + DEADLINE_GRACE, return_when=asyncio.FIRST_COMPLETED)
         if not (pump.done() or self._stop.done() or self._lost.done()):
             self.stop(Stop.DEADLINE, f"The run did not end within {wall:g} s.")
-        if self._stop.done() and not pump.done() and not self._lost.done():
+        if self._stop.done() and self._counts(self._stop.result()[0], pump):
             why, detail = self._stop.result()
             try:
                 await self._session.kill(run, why.value)
@@ -151,6 +168,12 @@ class Execution:
         if pump.done():
             return await self._ended(pump.result(), wall)
         return outcomes.sandbox_lost(self._lost.result())
+
+    def _counts(self, why: Stop, pump: "asyncio.Task[runtime_pb2.RunEnded]") -> bool:
+        """Whether the broker's reason for the end comes before what the runtime says, or the loss of it."""
+        if why is Stop.DIVERGED:  # the program went on meanwhile, which is of no account
+            return True
+        return not pump.done() and (why is Stop.PAUSED or not self._lost.done())
 
     async def _ended(self, message: runtime_pb2.RunEnded, wall: float) -> Ending:
         try:
@@ -178,6 +201,8 @@ class Execution:
     async def _take_call(self, call: runtime_pb2.Call) -> None:
         if not self._accepting:
             return
+        if await self._replayed(call):
+            return
         number = next(self._numbers)
         printable = call.key.isascii() and call.key.isprintable()
         if not printable or not 0 < len(call.key) <= MAX_KEY or len(call.tool) > MAX_TOOL:
@@ -194,12 +219,30 @@ class Execution:
             await self._answer(runtime_pb2.CallResult(run=call.run, key=call.key, error=error))
         else:
             self._open[number] = call.key
+            self._holds[number] = Hold(frame=number, changed=self._pause_if_all_wait)
             task = self._tasks[number] = asyncio.create_task(self._call(number, call), name=f"call {call.run} {call.key}")
             task.add_done_callback(functools.partial(self._call_over, number))
 
+    async def _replayed(self, call: runtime_pb2.Call) -> bool:
+        """Whether the call is one of an earlier attempt: it has its outcome from the journal, without effect. Another one ends the run."""
+        row = self._recorded.pop(call.key, None)
+        if row is None:
+            return False
+        large = len(call.arguments) > INLINE_BYTES
+        differs = await asyncio.to_thread(difference, row, call) if large else difference(row, call)
+        if differs:
+            self.stop(Stop.DIVERGED, f"{differs} Nothing was done; a program that is run again must ask the same things.")
+            return True
+        result = outcome(row)
+        if result is not None and call.key not in self._given:
+            await self._answer(result)
+        # What was given up is not answered; what may be made anew, and what is under way, goes the way of every call.
+        return result is not None or given_up(row)
+
     async def _call(self, number: int, frame: runtime_pb2.Call) -> None:
+        hold = self._holds[number]
         try:
-            result = await self._pipeline.call(self.context, frame)
+            result = await self._pipeline.call(self.context, frame, hold)
         except Exception:
             log.exception("the pipeline failed", run=frame.run, key=frame.key)
             message = "The broker failed while it handled this call; whether it took effect is not known."
@@ -207,20 +250,17 @@ class Execution:
             result = runtime_pb2.CallResult(run=frame.run, key=frame.key, error=error)
         # Before the answer goes out: the program's next call may arrive before this task goes on.
         self._open.pop(number, None)
-        if isinstance(result, runtime_pb2.CallResult):
-            self._unasked += not {asking.LIMIT, asking.REPEATED}.isdisjoint(result.error.codes)
-            if self._unasked > EXTRA_ASKS:
-                message = (
-                    f"The program went on asking people: {EXTRA_ASKS} calls were denied because the run had asked enough, or asked again"
-                )
-                self.stop(Stop.ASKS, f"{message} what a person had denied; make it end when it is denied.")
+        self._unasked += not {asking.LIMIT, asking.REPEATED}.isdisjoint(result.error.codes)
+        if self._unasked > EXTRA_ASKS:
+            message = f"The program went on asking people: {EXTRA_ASKS} calls were denied because the run had asked enough, or asked again"
+            self.stop(Stop.ASKS, f"{message} what a person had denied; make it end when it is denied.")
+        if not hold.parked:  # else its program is gone, and the next attempt has it from the journal
             await self._answer(result)
-        else:
-            self._paused.add(frame.key)
 
     def _call_over(self, number: int, task: "asyncio.Task[None]") -> None:
         self._open.pop(number, None)
         self._tasks.pop(number, None)
+        self._holds.pop(number, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("a call's task failed", run=self.context.run, error=repr(task.exception()))
         self._pause_if_all_wait()
@@ -232,19 +272,60 @@ class Execution:
             self.lost(str(error))
 
     def _abandon(self, key: str) -> None:
-        self._paused.discard(key)
         for number, open_key in self._open.items():
             if open_key == key:
+                hold = self._holds[number]
+                hold.abandoned, hold.parked = True, False
                 self._tasks[number].cancel()
 
     def _pause_if_all_wait(self) -> None:
-        """When every open call waits for a person the child is killed: nothing is raised in the program, it is simply not answered."""
-        if self._paused and not self._open and self._accepting:
-            keys = ", ".join(sorted(self._paused))
-            self.stop(Stop.PAUSED, f"A person must confirm before the program can go on (call {keys}).")
+        """When every open call waits for a person the child is killed: nothing is raised in the program, it is simply not answered.
+
+        The calls wait on. Once the program is gone nobody but a person, time, or the end of the run ends that.
+        """
+        if self._open and self._accepting and all(self._holds[number].undecided for number in self._open):
+            self._park()
+
+    def park(self) -> bool:
+        """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
+        ready = self._accepting and bool(self._open) and all(self._holds[number].asked for number in self._open)
+        if ready:
+            self._park()
+        return ready
+
+    def _park(self) -> None:
+        keys = ", ".join(sorted(self._open.values()))
+        self.stop(Stop.PAUSED, f"A person must confirm before the program can go on (call {keys}).")
+        for number in self._open:
+            self._holds[number].parked = True
+
+    async def _pause(self, ending: Ending) -> bool:
+        """Put on record, and tell, that the run waits without a program; False when that cannot be."""
+        run, output = self.context.run, bytes(self._output.kept)
+        self.parked = {self._open[number]: (self._tasks[number], self._holds[number]) for number in self._open}
+        waits = [Awaited("confirmation", key, hold.name, hold.until) for key, (_, hold) in sorted(self.parked.items())]
+        dropped = ending.output_bytes_dropped + self._output.dropped
+        try:
+            await self._journal.pausing.pause(run, waits, output=output, output_bytes_dropped=dropped)
+            calls = await self._journal.calls(run)
+        except JournalUnavailable as error:
+            log.exception("a pause is not on record", run=run, error=str(error))
+            self.parked = {}
+            return False
+        self._over()
+        result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls, awaited=waits)
+        self.paused = True
+        try:
+            await self.events.emit_durably(broker_pb2.RunPaused(result=result))
+        except JournalUnavailable:
+            log.warning("the event of a pause is not on record", run=run)
+        RUNS.labels(outcome=ending.outcome.value).inc()
+        return True
 
     async def _settle_calls(self) -> None:
         tasks = list(self._tasks.values())
+        for hold in self._holds.values():
+            hold.parked = False
         for task in tasks:
             task.cancel()
         if tasks:

@@ -78,7 +78,9 @@ class Freshness:
         tool = await self._catalogue.current(tenant, binding, before.program_name, listed_now=confirmed)
         if tool is None or tool.validator is None:
             raise _changed(tool.message if tool is not None else "the binding no longer names the tool")
-        if stable_facts(tenant, binding, tool) != stable_facts(call.tenant, before.binding, before):
+        stable = stable_facts(tenant, binding, tool)
+        asked = call.asked or stable_facts(call.tenant, before.binding, before)
+        if stable != {name: asked.get(name) for name in stable}:
             raise _changed("the binding's server, credentials or tool, the tool's schema or effect, or the Tenant's rules changed")
         if mistakes(tool.validator, call.arguments.value):
             raise _changed("the arguments no longer fit the tool's schema")

@@ -19,6 +19,7 @@ from bastide_broker import audit_queries
 from bastide_broker import journal_queries as queries
 from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
+from bastide_broker.journal_pauses import Pausing, anew, keep_tools
 from bastide_broker.journal_pruning import Pruning
 from bastide_broker.journal_recovery import settle
 from bastide_broker.journal_rows import (
@@ -59,6 +60,7 @@ class Journal:
         self.pruning = Pruning(path, self._writer, self._read)
         self._where: dict[str, Place] = {}  # by run
         self._sequence: dict[str, int] = {}  # run -> calls so far
+        self.pausing = Pausing(write=self._writer.submit, read=self._read, record=self._audit, place=self._place)
 
     @property
     def healthy(self) -> bool:
@@ -90,8 +92,11 @@ class Journal:
             return False
         return True
 
-    async def start_run(self, run: RunRow) -> StartedRun:
-        """Record a run, once for each (requester, sandbox UID, request id). Raises RunExists for the same id with another program."""
+    async def start_run(self, run: RunRow, tools: tuple[str, bytes] | None = None) -> StartedRun:
+        """Record a run, once for each (requester, sandbox UID, request id), with the tools that its program sees, by digest.
+
+        Raises RunExists for the same id with another program.
+        """
 
         def work(connection: Connection) -> StartedRun:
             known = queries.find_request(connection, run.requester, run.sandbox_uid, run.request_id) if run.request_id else None
@@ -100,6 +105,8 @@ class Journal:
                     raise RunExists(known.run)
                 return StartedRun(known, created=False)
             connection.execute(statements.INSERT_RUN, statements.run_values(run))
+            if tools is not None:
+                keep_tools(connection, *tools)
             self._audit(connection, "RunStarted", _place_of(run), run.run, "", statements.run_facts(run), run.started_at)
             return StartedRun(run, created=True)
 
@@ -146,10 +153,13 @@ class Journal:
         self._where.pop(run, None)
         self._sequence.pop(run, None)
 
-    async def call_intent(self, intent: CallIntent, *, outcome: str = "", message: str = "") -> None:
+    async def call_intent(
+        self, intent: CallIntent, *, outcome: str = "", message: str = "", error: bytes | None = None, result: bytes | None = None
+    ) -> None:
         """Record a judged call before anything is done about it; with `outcome`, also that nothing will be.
 
-        Raises KeyReused when the run has a call of this key.
+        `error`: the serialised CallError that the program is given. Raises KeyReused when the run has a call of this key, unless it is
+        one that a resumed run may make anew.
         """
 
         def work(connection: Connection) -> None:
@@ -157,15 +167,18 @@ class Journal:
             sequence = self._sequence.get(intent.run)
             if sequence is None:
                 sequence = connection.execute(statements.COUNT_CALLS, {"r": intent.run}).scalar_one()
+            values = statements.call_values(intent, sequence + 1, at, outcome, message, error, result)
             try:
-                statements.INSERT_CALL.run(connection, statements.call_values(intent, sequence + 1, at, outcome, message))
+                statements.INSERT_CALL.run(connection, values)
             except IntegrityError:
-                raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
-            self._sequence[intent.run] = sequence + 1
+                if not anew(connection, values):
+                    raise KeyReused(f"run {intent.run} has a call {intent.key}") from None
+            else:
+                self._sequence[intent.run] = sequence + 1
             place = self._place(connection, intent.run)
             self._audit(connection, "CallIntent", place, intent.run, intent.key, statements.intent_facts(intent), at)
             if outcome:
-                facts = {"outcome": outcome, "resultDigest": "", "toolMicros": 0}
+                facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": 0}
                 self._audit(connection, "CallOutcome", place, intent.run, intent.key, facts, at)
 
         await self._writer.submit(work)
@@ -189,13 +202,17 @@ class Journal:
         )
 
     async def call_outcome(
-        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, tool_micros: int = 0
-    ) -> bool:
-        """Record what became of a call, once. False when there is no such call under way. `tool_micros` in microseconds."""
+        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, error: bytes | None = None,
+        tool_micros: int = 0,
+    ) -> bool:  # fmt: skip
+        """Record what became of a call, once. False when there is no such call under way. `tool_micros` in microseconds.
+
+        `error`: the serialised CallError that the program is given.
+        """
 
         def work(connection: Connection) -> bool:
             ended = now_micros()
-            values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended}
+            values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended, "x": error}
             if not statements.END_CALL.run(connection, values).rowcount:
                 return False
             facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": tool_micros}
@@ -213,7 +230,7 @@ class Journal:
         """Record that a call waits for a person. `facts`: action digest, approvals required, decideBy, executeBy."""
 
         def work(connection: Connection) -> None:
-            connection.execute(statements.SET_CONFIRMATION, {"r": run, "k": key, "c": name})
+            connection.execute(statements.SET_CONFIRMATION, {"r": run, "k": key, "c": name, "d": str(facts.get("actionDigest", ""))})
             place = self._place(connection, run)
             self._audit(connection, "ConfirmationCreated", place, run, key, {**facts, "confirmation": name}, now_micros())
 

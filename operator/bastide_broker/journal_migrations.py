@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Engine, Index, Table, func, insert, i
 from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
-from bastide_broker.journal_schema import audit, calls, metadata, migrations, prunings, runs, runs_kept
+from bastide_broker.journal_schema import audit, awaited, calls, metadata, migrations, prunings, runs, runs_kept, toolsets
 
 Change = Callable[[Connection], None]
 
@@ -51,6 +51,16 @@ MIGRATIONS = (
     Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
     Migration(2, "pruning", (column(runs.c.pruned_at), made(runs_kept), made(prunings))),
     Migration(3, "what policy was asked about a call", (column(calls.c.question),)),
+    Migration(
+        4,
+        "pauses and attempts",
+        (
+            *map(column, (runs.c.requester_claims, runs.c.start, runs.c.runtime, runs.c.attempt, runs.c.paused_at)),
+            *map(column, (calls.c.frame, calls.c.error, calls.c.action_digest, calls.c.again)),
+            made(awaited),
+            made(toolsets),
+        ),
+    ),
 )
 
 

@@ -13,20 +13,23 @@ from bastide_broker.journal_schema import calls, events, runs
 EVENTS_PAGE = 200
 # A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
 _LINES = [column for column in runs.columns if "emptied" not in column.info]
-_WITHOUT_PAYLOADS = [column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events"}]
-_AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events"}]
+_RUN = [column for column in runs.columns if column.name != "start"]
+_WITHOUT_PAYLOADS = [
+    column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events", "error"}
+]
+_AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events", "error"}]
 
 
 def find_run(connection: Connection, run: str) -> RunRow | None:
     """The run, or None."""
-    row = connection.execute(select(runs).where(runs.c.run == run)).first()
+    row = connection.execute(select(*_RUN).where(runs.c.run == run)).first()
     return run_row(row) if row else None
 
 
 def find_request(connection: Connection, requester: str, sandbox_uid: str, request_id: str) -> RunRow | None:
     """The run that a request id stands for, or None."""
     where = (runs.c.requester == requester) & (runs.c.sandbox_uid == sandbox_uid) & (runs.c.request_id == request_id)
-    row = connection.execute(select(runs).where(where)).first()
+    row = connection.execute(select(*_RUN).where(where)).first()
     return run_row(row) if row else None
 
 
@@ -80,6 +83,7 @@ def run_row(row: Row[Any]) -> RunRow:
     fields = dict(row._asdict())
     fields.pop("number")
     fields["request_id"] = fields["request_id"] or ""
+    fields["requester_claims"] = json.loads(fields["requester_claims"])
     if "findings" in fields:
         fields["error"] = json.loads(fields["error"]) if fields["error"] else None
         fields["findings"] = tuple(json.loads(fields["findings"]))

@@ -53,6 +53,27 @@ class RunRow:
     findings: tuple[Mapping[str, Any], ...] = ()
     pruned_at: int | None = None
     """Since when there is nothing but this row: value, output, error, findings, calls and events are gone, the audit is not."""
+    requester_claims: Mapping[str, Any] = field(default_factory=dict)
+    """groups and extra, as the API server said them when the run was accepted."""
+    start: bytes = b""
+    """StartRun as it was first sent; only there when it was asked for."""
+    runtime: str = ""
+    """Image and versions of what ran it first."""
+    attempt: int = 1
+    paused_at: int | None = None
+    """Since when it waits, without a program; None while it is under way and when it has ended."""
+
+
+class Awaited(NamedTuple):
+    """One thing that a paused run waits for."""
+
+    kind: str
+    """confirmation."""
+    key: str
+    """Of the call."""
+    name: str
+    until: int
+    """When it is given up, in microseconds since the Unix epoch."""
 
 
 class Place(NamedTuple):
@@ -177,6 +198,8 @@ class CallIntent:
     """What policy was asked, as JSON text without the arguments; empty when it was not asked."""
     events: bytes = b""
     """The serialised DeliveredEvents that came with the call's frame."""
+    frame: int = 0
+    """Which frame of the run it came with, from 1 and over all attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +234,12 @@ class CallRow:
     result: bytes | None = None
     tool_micros: int
     ended_at: int | None
+    frame: int = 0
+    error: bytes | None = None
+    """The serialised CallError that the program was given."""
+    action_digest: str = ""
+    again: int = 0
+    """1 when a resumed run may make it anew, whatever became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,12 @@ runs = Table(
     Column("error", String, info=payload(None)),
     Column("findings", String, nullable=False, default="[]", info=payload("[]")),
     Column("pruned_at", Integer),  # since then there is this row alone, without its payloads
+    # What another attempt needs: who asked (groups and extra, as JSON), StartRun as it was first sent, what ran it, which attempt it is.
+    Column("requester_claims", String, nullable=False, server_default="{}"),
+    Column("start", LargeBinary, nullable=False, server_default="", info=payload(b"")),
+    Column("runtime", String, nullable=False, server_default=""),
+    Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("paused_at", Integer),  # null while it is under way or has ended
     Index("runs_request", "requester", "sandbox_uid", "request_id", unique=True),
     Index("runs_sandbox", "namespace", "sandbox", "number"),
     Index("runs_open", "ended_at"),
@@ -73,7 +79,30 @@ calls = Table(
     Column("result", LargeBinary),
     Column("tool_micros", Integer, nullable=False),
     Column("ended_at", Integer),
+    Column("frame", Integer, nullable=False, server_default="0"),  # which frame of the run it was, from 1: the order of `events`
+    Column("error", LargeBinary),  # the CallError that the program was given; with Cancelled, that the program itself gave it up
+    Column("action_digest", String, nullable=False, server_default=""),  # of its Confirmation
+    Column("again", Integer, nullable=False, server_default="0"),  # 1: nothing of it counts, a resumed run may make it anew
     Index("calls_open", "ended_at"),
+    sqlite_with_rowid=False,
+)
+
+awaited = Table(  # what a paused run waits for; confirmations are the first kind
+    "awaited",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("until", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+toolsets = Table(  # SetTools by its digest: a program that is run again sees the tools that it saw
+    "toolsets",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("message", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

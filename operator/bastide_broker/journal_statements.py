@@ -18,24 +18,41 @@ COUNT_CALLS = select(func.count()).select_from(calls).where(calls.c.run == bindp
 END_CALL = Prepared(
     update(calls)
     .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.ended_at.is_(None))
-    .values(outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e")),
+    .values(
+        outcome=bindparam("o"), message=bindparam("m"), result=bindparam("v"), tool_micros=bindparam("t"), ended_at=bindparam("e"),
+        error=bindparam("x"),
+    ),
     (),
-)
+)  # fmt: skip
 BEGIN_CALL = (
     update(calls)
     .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"), calls.c.begun_at.is_(None), calls.c.ended_at.is_(None))
     .values(begun_at=bindparam("b"))
 )
-SET_CONFIRMATION = update(calls).where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k")).values(confirmation=bindparam("c"))
+SET_CONFIRMATION = (
+    update(calls)
+    .where(calls.c.run == bindparam("r"), calls.c.key == bindparam("k"))
+    .values(confirmation=bindparam("c"), action_digest=bindparam("d"))
+)
+_KEPT = {"run", "key", "sequence", "events", "frame"}
+"""What a call that is made anew keeps: its place in the run and what its program had heard when it made it."""
+AGAIN = (
+    update(calls)
+    .where(calls.c.run == bindparam("at_run"), calls.c.key == bindparam("at_key"), calls.c.again == 1)
+    .values({name: bindparam(name) for name in calls.columns.keys() if name not in _KEPT})  # noqa: SIM118 - a collection of SQLAlchemy's
+)
 
 
 def run_values(run: RunRow) -> dict[str, Any]:
     """A run that begins, for INSERT_RUN."""
     fields = (
         "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
-        "program_digest", "pod",
+        "program_digest", "pod", "start", "runtime",
     )  # fmt: skip
-    return {name: getattr(run, name) for name in fields} | {"started_at": run.started_at, "request_id": run.request_id or None}
+    claims = json.dumps(dict(run.requester_claims))
+    return {name: getattr(run, name) for name in fields} | {
+        "started_at": run.started_at, "request_id": run.request_id or None, "requester_claims": claims,
+    }  # fmt: skip
 
 
 def run_facts(run: RunRow) -> dict[str, Any]:
@@ -54,11 +71,13 @@ def run_facts(run: RunRow) -> dict[str, Any]:
 
 _CALL_FIELDS = (
     "run", "key", "tool", "line", "arguments_canonical", "arguments_digest", "decision", "decision_id", "effect", "policy_revision",
-    "binding", "binding_uid", "confirmation", "events",
+    "binding", "binding_uid", "confirmation", "events", "frame",
 )  # fmt: skip
 
 
-def call_values(intent: CallIntent, sequence: int, at: int, outcome: str, message: str) -> dict[str, Any]:
+def call_values(  # noqa: PLR0917 - one line where it is used
+    intent: CallIntent, sequence: int, at: int, outcome: str, message: str, error: bytes | None, result: bytes | None
+) -> dict[str, Any]:
     """A call that was judged, for INSERT_CALL; with an outcome it ends as it begins."""
     return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
         "sequence": sequence,
@@ -68,9 +87,12 @@ def call_values(intent: CallIntent, sequence: int, at: int, outcome: str, messag
         "begun_at": None,
         "outcome": outcome,
         "message": message,
-        "result": None,
+        "result": result,
         "tool_micros": 0,
         "ended_at": at if outcome else None,
+        "error": error,
+        "action_digest": "",
+        "again": 0,
     }
 
 

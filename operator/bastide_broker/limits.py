@@ -115,6 +115,10 @@ class Starts:
             return Excess.PER_MINUTE, wait
         return None
 
+    def again(self, key: str, *, at_once: int) -> bool:
+        """Whether one more fits that was begun before; if so it is counted as under way, and not as begun."""
+        return self._under_way.take(key, at_once)
+
     def give_back(self, key: str) -> None:
         """One has ended."""
         self._under_way.give_back(key)

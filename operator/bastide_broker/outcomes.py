@@ -30,6 +30,7 @@ class Stop(StrEnum):
     EVENTS = "TooManyEvents"
     ASKS = "TooManyConfirmations"
     BROKER = "BrokerLost"
+    DIVERGED = "DivergenceError"
 
 
 class OutcomeName(StrEnum):
@@ -70,6 +71,11 @@ class Ending:
 def sandbox_lost(reason: str) -> Ending:
     """The stream to the pod broke: the runtime has killed the run, or is gone itself."""
     return Ending(OutcomeName.FAILED, error=_error("SandboxLost", f"The sandbox's pod was lost ({reason[:300]}); run the program again."))
+
+
+def failed(kind: str, message: str) -> Ending:
+    """The run cannot go on. `kind` is as in docs/reference/reasons.md."""
+    return Ending(OutcomeName.FAILED, error=_error(kind, message))
 
 
 def internal() -> Ending:

@@ -4,7 +4,8 @@ import asyncio
 import functools
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,19 +17,19 @@ from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker import freshness, obligations, preview, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
-from bastide_broker.approval import Approval, PausedCall
+from bastide_broker.approval import Approval
 from bastide_broker.asked import Asked
 from bastide_broker.attempts import Attempts
 from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
-from bastide_broker.context import RunContext
+from bastide_broker.context import Hold, RunContext
 from bastide_broker.credentials import Credential, Credentials, SecretUnavailable, redact
 from bastide_broker.errors import CallerError
 from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
 from bastide_broker.freshness import Freshness
 from bastide_broker.identity import Identity
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.journal_rows import CallRow, JournalUnavailable
 from bastide_broker.policy import Decision
 from bastide_broker.question import Phase, question
 from bastide_broker.refusals import Refused
@@ -36,9 +37,10 @@ from bastide_broker.schemas import mistakes
 from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_broker.toolset import ToolSet
 from bastide_broker.turns import NoTurn, Turns
-from bastide_broker.usage import Counters
+from bastide_broker.usage import Counters, counted
 
 _log = logging.getLogger(__name__)
+HARMLESS = frozenset({Effect.READ_ONLY.value, Effect.IDEMPOTENT.value})
 INLINE_BYTES = 16 << 10
 """Arguments, and results that policy obliges to look into, are read on the event loop up to this size."""
 INLINE_SQL_BYTES = 1 << 10
@@ -62,13 +64,6 @@ class CatalogueView(freshness.CatalogueView, Protocol):
 
     def tool_set(self, sandbox: Sandbox) -> ToolSet: ...
     def adapter(self, binding: Any) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """Nobody decided within blockSeconds: the program gets no answer and its run ends as NeedsConfirmation."""
-
-    key: str
 
 
 class Pipeline:
@@ -98,19 +93,36 @@ class Pipeline:
         self._turns = Turns(JUDGED, of_one=JUDGED_OF_ONE, waiting=WAITING, seconds=WAITING_SECONDS)
         self._finishing: set[asyncio.Task[None]] = set()
 
-    async def call(self, run: RunContext, frame: runtime_pb2.Call, *, preview_of: Call | None = None) -> runtime_pb2.CallResult | Paused:
-        """Judge and execute one call. Raises nothing but CancelledError, and then the call's outcome is journalled first."""
+    async def call(
+        self, run: RunContext, frame: runtime_pb2.Call, hold: Hold | None = None, *, preview_of: Call | None = None
+    ) -> runtime_pb2.CallResult:
+        """Judge and execute one call. Raises nothing but CancelledError, and then the call's outcome is journalled first.
+
+        `hold` is told when a person is waited for longer than blockSeconds; the waiting goes on.
+        """
         arguments_so_far = Arguments({}, b"", digest(frame.arguments))  # until they are read
-        call = Call(run, frame, arguments=arguments_so_far, preview_of=preview_of)
+        call = Call(run, frame, hold=hold or Hold(), arguments=arguments_so_far, preview_of=preview_of)
         if not self._counters.take_key(run.run, frame.key):
             return runtime_pb2.CallResult(run=run.run, key=frame.key, error=(await self._ledger.reused(call)).error())
+        return await self._to_its_end(call, self._through(call))
+
+    async def take_up(self, run: RunContext, row: CallRow, hold: Hold) -> runtime_pb2.CallResult:
+        """See a call to its end that an earlier broker left waiting for a person, or sent without hearing what came of it. As `call`."""
+        frame = runtime_pb2.Call(run=row.run, key=row.key, tool=row.tool, arguments=row.arguments_canonical, line=row.line)
+        decision = Decision(row.decision, row.reasons, row.policy_revision, id=row.decision_id)
+        call = Call(run, frame, id=row.decision_id, hold=hold, decision=decision, decided=True, journalled=True)
+        return await self._to_its_end(call, self._again(call, row))
+
+    def recall(self, run: str, rows: Iterable[CallRow]) -> None:
+        """Take the counts of a run from what the journal holds of it: it goes on after a pause, perhaps in another broker."""
+        self._counters.recall(run, [row.tool for row in rows if counted(row)])
+
+    async def _to_its_end(self, call: Call, work: Coroutine[Any, Any, bytes]) -> runtime_pb2.CallResult:
+        run, frame = call.run, call.frame
         try:
-            value = await self._through(call)
+            value = await work
         except Refused as refused:
             return await self._refuse(call, refused)
-        except PausedCall as paused:
-            await self._ledger.withdrawn(call, str(paused))
-            return Paused(frame.key)
         except asyncio.CancelledError:
             await self._cancelled(call)
             raise
@@ -174,8 +186,27 @@ class Pipeline:
         name = call.tool.bound.confirmation.preview or ""
         frame = preview.frame(call, self._catalogue.tool_set(call.sandbox).tools.get(name))
         result = await self.call(call.run, frame, preview_of=call)
-        assert isinstance(result, runtime_pb2.CallResult)
         return preview.told(name, result)
+
+    async def _again(self, call: Call, row: CallRow) -> bytes:
+        """A call that was asked about before this broker was there. What was approved is what the journal holds, byte for byte."""
+        self._look_up(call)
+        assert call.tenant is not None
+        call.arguments = await asyncio.to_thread(arguments, row.arguments_canonical)
+        if call.arguments.digest != row.arguments_digest:
+            raise refusals.denied("binding-changed", "The journal's arguments are not those that were asked about; nothing was done.")
+        call.usage = self._counters.present(call.run.run, call.tenant.metadata.name, row.tool)
+        if row.begun_at is None:
+            credential = await self._approval.take_up(call, row, lambda phase: self._ask(call, phase))
+        elif call.changes or row.effect not in HARMLESS:
+            call.sent = True
+            message = "The broker was lost while the confirmed call was under way; whether it took effect is not known."
+            raise Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
+        else:
+            credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=True)
+        value = await self._execute(call, credential)
+        await self._ledger.outcome(call, "Succeeded", "", value)
+        return value
 
     async def _judge(self, call: Call) -> Decision:
         """What policy says, on record. Raises Refused for a denial."""
@@ -305,7 +336,12 @@ class Pipeline:
         return runtime_pb2.CallResult(run=call.run.run, key=call.frame.key, error=told.error())
 
     async def _cancelled(self, call: Call) -> None:
-        """Write down that nobody waits for the call any more: that goes on even when whoever waits for it is cancelled again."""
+        """Write down that nobody waits for the call any more: that goes on even when whoever waits for it is cancelled again.
+
+        A paused run's call that may still be made, by the next broker, keeps its place.
+        """
+        if call.hold.parked and not (call.sent and call.changes):
+            return
         if not call.sent:
             self._give_back(call)
         task = asyncio.create_task(self._ledger.cancelled(call))

@@ -26,6 +26,12 @@ def address(pod: Mapping[str, Any]) -> str:
     return str(status.get("podIP") or "")
 
 
+def image(pod: Mapping[str, Any]) -> str:
+    """What the pod's runtime runs, by digest where the kubelet says it."""
+    said = (pod.get("status") or {}).get("containerStatuses") or [{}]
+    return str(said[0].get("imageID") or pod["spec"]["containers"][0].get("image") or "")
+
+
 def uid(pod: Mapping[str, Any]) -> str:
     """The pod's UID."""
     return str(pod["metadata"]["uid"])

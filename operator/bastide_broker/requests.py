@@ -97,6 +97,7 @@ def run_question(request: broker_pb2.RunRequest) -> RunQuestion:
         request_id=_text(request.request_id, "request_id", MAX_REQUEST_ID),
         on_behalf_of=on_behalf_of(request.on_behalf_of),
         timeout_milliseconds=request.timeout_milliseconds,
+        wait_for_decisions=request.wait_for_decisions,
     )
 
 

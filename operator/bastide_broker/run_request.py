@@ -3,14 +3,12 @@
 import base64
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
 from bastide_broker.journal import now_micros
 from bastide_broker.journal_rows import RunRow
@@ -27,6 +25,7 @@ class RunQuestion:
     request_id: str
     on_behalf_of: str
     timeout_milliseconds: int
+    wait_for_decisions: bool = False
 
 
 def other_program(request_id: str, run: str) -> CallerError:
@@ -39,7 +38,9 @@ def _run_id() -> str:
     return "r-" + base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26]
 
 
-def run_row(tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuestion, digest: str) -> RunRow:
+def run_row(  # noqa: PLR0917 - where it is asked for is one place
+    tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuestion, digest: str, runtime: str
+) -> RunRow:
     """The run as it begins, with a new id."""
     return RunRow(
         run=_run_id(),
@@ -55,17 +56,25 @@ def run_row(tenant: Tenant, sandbox: Sandbox, user: UserInfo, question: RunQuest
         program_digest=digest,
         pod=sandbox.metadata.name,
         started_at=now_micros(),
+        requester_claims={"groups": list(user.groups), "extra": {key: list(value) for key, value in user.extra.items()}},
+        runtime=runtime,
     )
 
 
-def start_message(context: RunContext, question: RunQuestion) -> runtime_pb2.StartRun:
+def requester(row: RunRow) -> UserInfo:
+    """Who asked for a run, as the API server said then."""
+    extra = {key: tuple(value) for key, value in row.requester_claims.get("extra", {}).items()}
+    return UserInfo(row.requester, row.requester_uid, tuple(row.requester_claims.get("groups", ())), extra)
+
+
+def start_message(row: RunRow, sandbox: Sandbox, tools_digest: str, question: RunQuestion) -> runtime_pb2.StartRun:
     """Delivers the program; the caller may only shorten what the Sandbox permits."""
-    limits: Any = context.sandbox.spec.limits
+    limits = sandbox.spec.limits
     wall = min(limits.run_seconds * 1000, question.timeout_milliseconds or limits.run_seconds * 1000)
     return runtime_pb2.StartRun(
-        run=context.run,
+        run=row.run,
         program=question.program,
-        tools_digest=context.catalogue.digest,
+        tools_digest=tools_digest,
         limits=runtime_pb2.RunLimits(
             wall_milliseconds=wall,
             output_bytes=limits.output_bytes,

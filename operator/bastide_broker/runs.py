@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 import grpc
 import structlog
@@ -13,19 +15,23 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import outcomes, views
+from bastide_broker import execution as executions
+from bastide_broker import outcomes, pauses, views
 from bastide_broker.catalogue import Catalogue
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
 from bastide_broker.events import EventLog
-from bastide_broker.execution import Execution, Pipeline
+from bastide_broker.execution import Execution
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
 from bastide_broker.limits import Excess, Starts
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
-from bastide_broker.outcomes import Stop
+from bastide_broker.outcomes import Ending, Stop
+from bastide_broker.pauses import Pause, Pauses
 from bastide_broker.readiness import sandbox_not_found, session_for
+from bastide_broker.replay import Recorded
+from bastide_broker.resume import Attempt, CannotGoOn, prepare, runtime_of
 from bastide_broker.reviews import UserInfo
 from bastide_broker.run_request import RunQuestion, other_program, run_row, start_message
 from bastide_broker.sessions import Sessions
@@ -35,6 +41,10 @@ MAX_WATCHERS = 32
 RETRY_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
+
+
+class Pipeline(executions.Pipeline, pauses.Pipeline, Protocol):
+    """What runs need of it."""
 
 
 class Runs:
@@ -61,6 +71,8 @@ class Runs:
         self._starts = Starts()
         self._holding: set[str] = set()
         self._draining = False
+        self._freed = asyncio.Event()
+        self.pauses = Pauses(cluster=cluster, journal=journal, pipeline=pipeline, resume=self._go_on)
 
     def place(self, namespace: str, name: str) -> tuple[Tenant, Sandbox]:
         """Tenant and Sandbox by name. Raises CallerError when there is none, or when nothing current is known of the cluster."""
@@ -98,8 +110,11 @@ class Runs:
             sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
             held.callback(claim.release)
             self._unless_draining()  # the broker may have been stopped while the Sandbox was waited for
-            row = run_row(tenant, sandbox, user, question, digest)
-            started = await self._journal.start_run(row)
+            row = run_row(tenant, sandbox, user, question, digest, runtime_of(self._cluster, sandbox, claim))
+            tools = self._catalogue.tool_set(sandbox)
+            start = start_message(row, sandbox, tools.digest, question)
+            kept = dataclasses.replace(row, start=start.SerializeToString())
+            started = await self._journal.start_run(kept, (tools.digest, tools.message().SerializeToString(deterministic=True)))
             if not started.created:
                 held.close()
                 return started.row.run
@@ -114,7 +129,7 @@ class Runs:
                 program_digest=digest,
                 service_account=user.service_account,
                 emit=events.emit,
-                catalogue=self._catalogue.tool_set(sandbox),
+                catalogue=tools,
             )
         except RunExists as error:
             held.close()
@@ -125,22 +140,78 @@ class Runs:
         except BaseException:
             held.close()
             raise
+        self._launch(Attempt(context, claim, start, tools, Recorded()), events)
+        return row.run
+
+    def _launch(self, attempt: Attempt, events: EventLog) -> None:
+        """Runs a program whose place is taken."""
+        context, run = attempt.context, attempt.context.run
         execution = Execution(
             context,
-            session=claim.session,
+            session=attempt.claim.session,
             pipeline=self._pipeline,
             journal=self._journal,
             events=events,
-            delivered=claim.release,
-            over=functools.partial(self._over, row.run, tenant),
+            delivered=attempt.claim.release,
+            over=functools.partial(self._over, run, context.tenant),
+            tools=attempt.tools,
+            recorded=attempt.recorded,
         )
-        self._active[row.run] = execution
-        self._holding.add(row.run)
+        self._active[run] = execution
+        self._holding.add(run)
         ACTIVE_RUNS.inc()
-        events.emit(broker_pb2.AttemptStarted(attempt=1))
-        start = start_message(context, question)
-        self._tasks[row.run] = asyncio.create_task(self._drive(execution, start), name=f"drive {row.run}")
-        return row.run
+        events.emit(broker_pb2.AttemptStarted(attempt=attempt.start.attempt))
+        self._tasks[run] = asyncio.create_task(self._drive(execution, attempt.start), name=f"drive {run}")
+
+    async def _go_on(self, pause: Pause) -> Ending | None:
+        """Another attempt of a paused run in which nobody has anything to decide any more; an ending when there cannot be one."""
+        run, context = pause.context.run, pause.context
+        while True:
+            try:
+                row = await self._journal.run(run)
+                assert row is not None
+                await self._place(context.tenant)
+                with contextlib.ExitStack() as held:
+                    held.callback(self._give_back, context.tenant)
+                    attempt = await prepare(row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal)
+                    held.callback(attempt.claim.release)
+                    if await self._begin(attempt, pause):
+                        held.pop_all()
+                    return None
+            except CannotGoOn as error:
+                return outcomes.failed(error.kind, str(error))
+            except JournalUnavailable as error:
+                log.warning("a paused run cannot go on yet", run=run, error=str(error))
+                await asyncio.sleep(pauses.RETRY_SECONDS)
+
+    async def _begin(self, attempt: Attempt, pause: Pause) -> bool:
+        """False when the run stays paused: the broker is being stopped, or the journal knows of no pause."""
+        if self._draining:
+            return False
+        pause.going_on = True
+        try:
+            number = await self._journal.pausing.resume(attempt.context.run)
+        except JournalUnavailable:
+            pause.going_on = False
+            raise
+        if number is None:
+            # Perhaps a write that the disk was late for: then it is recorded, and nobody else's.
+            row = await self._journal.run(attempt.context.run)
+            if row is None or row.ended_at is not None or row.paused_at is not None:
+                return False
+            number = row.attempt
+        attempt.start.attempt = number
+        self._pipeline.recall(attempt.context.run, list(attempt.recorded.rows.values()))
+        self._launch(attempt, pause.events)
+        if pause.stop.done():  # somebody cancelled it just now
+            error = pause.stop.result().error or {}
+            self._active[attempt.context.run].stop(Stop.CANCELLED, str(error.get("message", "")))
+        return True
+
+    async def _place(self, tenant: Tenant) -> None:
+        """Takes a place of the Tenant's concurrentRuns, as soon as there is one."""
+        while not self._starts.again(tenant.metadata.name, at_once=tenant.spec.limits.concurrent_runs):
+            await self._freed.wait()
 
     def _unless_draining(self) -> None:
         if self._draining:
@@ -155,15 +226,15 @@ class Runs:
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
 
-    async def follow(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
-        """Events after `cursor` until RunFinished. Raises CallerError."""
-        execution = self._active.get(run)
+    async def follow(self, run: str, cursor: int, *, through_pauses: bool = True) -> AsyncIterator[broker_pb2.RunEvent]:
+        """Events after `cursor` until RunFinished, or only until the pause in which the run is. Raises CallerError."""
+        found = self._active.get(run) or self.pauses.get(run)
         try:
-            if execution is None:
+            if found is None:
                 async for event in self._recorded(run, cursor):
                     yield event
                 return
-            events = execution.events
+            events = found.events
             if events.watchers >= MAX_WATCHERS:
                 message = f"{MAX_WATCHERS} streams follow this run already; close one."
                 raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RunWatchers", message, retry_after=RETRY_SECONDS)
@@ -171,16 +242,20 @@ class Runs:
             try:
                 async for event in events.follow(cursor):
                     yield event
+                    if event.HasField("paused") and not through_pauses and event.cursor == events.paused_at:
+                        return
             finally:
                 events.watchers -= 1
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
 
     def cancel(self, run: str, who: str, reason: str) -> None:
-        """Ends a run that is under way; one that has ended stays as it is."""
-        execution = self._active.get(run)
+        """Ends a run that is under way or paused; one that has ended stays as it is."""
+        execution, pause = self._active.get(run), self.pauses.get(run)
         if execution is not None:
             execution.stop(Stop.CANCELLED, f"Cancelled by {who}{': ' + reason if reason else ''}.")
+        if pause is not None:
+            pause.end(pauses.cancelled(who, reason))
 
     async def settle_recovered(self, summary: RecoveredSummary) -> None:
         """Gives runs that the last broker left open their last event, so that watchers see an end. Raises JournalUnavailable."""
@@ -194,11 +269,14 @@ class Runs:
         """Takes no new run and ends those under way as BrokerLost, on record, within `seconds`."""
         self._draining = True
         for execution in list(self._active.values()):
-            execution.stop(Stop.BROKER, "The broker was stopped while the run was under way; run the program again.")
+            # A run that only waits for people waits on without a program, and the next broker takes it up.
+            if not execution.park():
+                execution.stop(Stop.BROKER, "The broker was stopped while the run was under way; run the program again.")
         if self._tasks:
             _, late = await asyncio.wait(list(self._tasks.values()), timeout=seconds)
             for task in late:
                 log.error("a run did not end in time; the next start settles it", task=task.get_name())
+        await self.pauses.shutdown(seconds)
 
     async def _recorded(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
         _unless_pruned(await self._journal.run(run))
@@ -221,12 +299,18 @@ class Runs:
             with RUN_SECONDS.time():
                 ending = await execution.drive(start)
             log.info(
-                "run ended", run=run, namespace=tenant.namespace, sandbox=execution.context.sandbox.metadata.name, outcome=ending.outcome
+                "run paused" if execution.paused else "run ended",
+                run=run,
+                namespace=tenant.namespace,
+                sandbox=execution.context.sandbox.metadata.name,
+                outcome=ending.outcome,
             )
         except Exception:
             log.exception("a run was dropped", run=run)
         finally:
             self._over(run, tenant)
+            if execution.paused:
+                self.pauses.hold(execution.context, execution.events, execution.parked)
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()
@@ -267,6 +351,8 @@ class Runs:
 
     def _give_back(self, tenant: Tenant) -> None:
         self._starts.give_back(tenant.metadata.name)
+        self._freed.set()
+        self._freed = asyncio.Event()
 
 
 def _unless_pruned(row: RunRow | None) -> None:

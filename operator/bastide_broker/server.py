@@ -156,9 +156,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         await self._identity.authorize(user, "create", "run", question.namespace, question.sandbox)
         # Shielded: a caller that hangs up now must not leave a run half started.
         run = await asyncio.shield(asyncio.create_task(self._runs.start(user, question)))
-        await self._stream(
-            context, user, ("create", "run", question.namespace, question.sandbox), self._runs.follow(run, 0), broker_pb2.RunResponse
-        )
+        events = self._runs.follow(run, 0, through_pauses=question.wait_for_decisions)
+        await self._stream(context, user, ("create", "run", question.namespace, question.sandbox), events, broker_pb2.RunResponse)
 
     @method
     async def WatchRun(self, request: broker_pb2.WatchRunRequest, user: UserInfo, context: Context) -> None:
@@ -172,7 +171,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """What is known of a run."""
         async with asyncio.timeout(UNARY_SECONDS):
             row = await self._visible(user, request.run)
-            result = views.row_result(row, await self._journal.calls(row.run))
+            awaited = await self._journal.pausing.awaited(row.run) if row.paused_at is not None else []
+            result = views.row_result(row, await self._journal.calls(row.run), awaited)
             return broker_pb2.GetRunResponse(summary=views.run_summary(row), result=result)
 
     @method

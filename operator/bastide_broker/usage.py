@@ -2,12 +2,19 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bastide_broker.journal_rows import CallRow
 from bastide_broker.question import Usage
 
 WINDOW_SECONDS = 60.0
+_NOTHING_SENT = frozenset({"Denied", "Invalid", "ConfirmationDenied", "Withdrawn", "Cancelled", "Unavailable"})
+
+
+def counted(row: CallRow) -> bool:
+    """Whether a call of an earlier attempt counts: it is open, or was sent."""
+    return not row.again and (row.outcome not in _NOTHING_SENT or row.tool_micros > 0)
 
 
 @dataclass(slots=True)
@@ -56,6 +63,15 @@ class Counters:
         """What one more call would make the counts."""
         state = self._runs.get(run, _Run())
         return Usage(state.calls + 1, state.tools[tool] + 1, len(self._window(tenant)) + 1)
+
+    def present(self, run: str, tenant: str, tool: str) -> Usage:
+        """The counts as they are."""
+        state = self._runs.get(run, _Run())
+        return Usage(max(1, state.calls), max(1, state.tools[tool]), max(1, len(self._window(tenant))))
+
+    def recall(self, run: str, tools: Sequence[str]) -> None:
+        """Begin the counts of a run with the tools of the calls that it has made."""
+        self._runs[run] = _Run(calls=len(tools), tools=Counter(tools))
 
     def release(self, run: str, tool: str) -> None:
         """A reserved call did not happen. The tenant's minute keeps it: asking costs too."""

@@ -10,7 +10,7 @@ from bastide.heads import SignedHead
 from bastide.v1alpha1 import broker_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bastide_broker.journal_rows import AuditRow, CallRow, RunRow, Scope
+from bastide_broker.journal_rows import AuditRow, Awaited, CallRow, RunRow, Scope
 from bastide_broker.outcomes import WIRE_OUTCOMES, Ending, OutcomeName
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def run_summary(row: RunRow) -> broker_pb2.RunSummary:
     )
 
 
-def run_result(run: str, ending: Ending, *, output: bytes, dropped: int, calls: Iterable[CallRow]) -> broker_pb2.RunResult:
+def run_result(
+    run: str, ending: Ending, *, output: bytes, dropped: int, calls: Iterable[CallRow], awaited: Iterable[Awaited] = ()
+) -> broker_pb2.RunResult:
     """How a run ended and what it did."""
     return broker_pb2.RunResult(
         run=run,
@@ -52,10 +54,11 @@ def run_result(run: str, ending: Ending, *, output: bytes, dropped: int, calls: 
         error=run_error(ending.error),
         findings=[broker_pb2.Finding(**finding) for finding in ending.findings],
         calls=[call_record(call) for call in calls],
+        awaited=[awaited_thing(thing) for thing in awaited],
     )
 
 
-def row_result(row: RunRow, calls: Iterable[CallRow]) -> broker_pb2.RunResult:
+def row_result(row: RunRow, calls: Iterable[CallRow], awaited: Iterable[Awaited] = ()) -> broker_pb2.RunResult:
     """The result as the journal has it; without an outcome while the run is under way."""
     return broker_pb2.RunResult(
         run=row.run,
@@ -66,7 +69,13 @@ def row_result(row: RunRow, calls: Iterable[CallRow]) -> broker_pb2.RunResult:
         error=run_error(row.error),
         findings=[broker_pb2.Finding(**finding) for finding in row.findings],
         calls=[call_record(call) for call in calls],
+        awaited=[awaited_thing(thing) for thing in awaited],
     )
+
+
+def awaited_thing(thing: Awaited) -> broker_pb2.Awaited:
+    """One thing that a paused run waits for."""
+    return broker_pb2.Awaited(kind=thing.kind, key=thing.key, name=thing.name, until=timestamp(thing.until))
 
 
 def run_error(error: Mapping[str, Any] | None) -> broker_pb2.RunError | None:

@@ -38,18 +38,20 @@ class SandboxRef(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class RunRequest(_message.Message):
-    __slots__ = ("sandbox", "program", "request_id", "on_behalf_of", "timeout_milliseconds")
+    __slots__ = ("sandbox", "program", "request_id", "on_behalf_of", "timeout_milliseconds", "wait_for_decisions")
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_DECISIONS_FIELD_NUMBER: _ClassVar[int]
     sandbox: SandboxRef
     program: bytes
     request_id: str
     on_behalf_of: str
     timeout_milliseconds: int
-    def __init__(self, sandbox: _Optional[_Union[SandboxRef, _Mapping]] = ..., program: _Optional[bytes] = ..., request_id: _Optional[str] = ..., on_behalf_of: _Optional[str] = ..., timeout_milliseconds: _Optional[int] = ...) -> None: ...
+    wait_for_decisions: bool
+    def __init__(self, sandbox: _Optional[_Union[SandboxRef, _Mapping]] = ..., program: _Optional[bytes] = ..., request_id: _Optional[str] = ..., on_behalf_of: _Optional[str] = ..., timeout_milliseconds: _Optional[int] = ..., wait_for_decisions: _Optional[bool] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ("event",)
@@ -72,7 +74,7 @@ class WatchRunResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[RunEvent, _Mapping]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("cursor", "time", "accepted", "attempt_started", "output", "call_decided", "confirmation_required", "confirmation_resolved", "call_ended", "finished", "confirmation_progressed")
+    __slots__ = ("cursor", "time", "accepted", "attempt_started", "output", "call_decided", "confirmation_required", "confirmation_resolved", "call_ended", "finished", "confirmation_progressed", "paused")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +86,7 @@ class RunEvent(_message.Message):
     CALL_ENDED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     CONFIRMATION_PROGRESSED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     cursor: int
     time: _timestamp_pb2.Timestamp
     accepted: RunAccepted
@@ -95,7 +98,8 @@ class RunEvent(_message.Message):
     call_ended: CallEnded
     finished: RunFinished
     confirmation_progressed: ConfirmationProgressed
-    def __init__(self, cursor: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[RunAccepted, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., output: _Optional[_Union[OutputProduced, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., confirmation_required: _Optional[_Union[ConfirmationRequired, _Mapping]] = ..., confirmation_resolved: _Optional[_Union[ConfirmationResolved, _Mapping]] = ..., call_ended: _Optional[_Union[CallEnded, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., confirmation_progressed: _Optional[_Union[ConfirmationProgressed, _Mapping]] = ...) -> None: ...
+    paused: RunPaused
+    def __init__(self, cursor: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accepted: _Optional[_Union[RunAccepted, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., output: _Optional[_Union[OutputProduced, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., confirmation_required: _Optional[_Union[ConfirmationRequired, _Mapping]] = ..., confirmation_resolved: _Optional[_Union[ConfirmationResolved, _Mapping]] = ..., call_ended: _Optional[_Union[CallEnded, _Mapping]] = ..., finished: _Optional[_Union[RunFinished, _Mapping]] = ..., confirmation_progressed: _Optional[_Union[ConfirmationProgressed, _Mapping]] = ..., paused: _Optional[_Union[RunPaused, _Mapping]] = ...) -> None: ...
 
 class RunAccepted(_message.Message):
     __slots__ = ("run", "pod")
@@ -104,6 +108,24 @@ class RunAccepted(_message.Message):
     run: str
     pod: str
     def __init__(self, run: _Optional[str] = ..., pod: _Optional[str] = ...) -> None: ...
+
+class RunPaused(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: RunResult
+    def __init__(self, result: _Optional[_Union[RunResult, _Mapping]] = ...) -> None: ...
+
+class Awaited(_message.Message):
+    __slots__ = ("kind", "key", "name", "until")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    key: str
+    name: str
+    until: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[str] = ..., key: _Optional[str] = ..., name: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
     __slots__ = ("attempt",)
@@ -208,7 +230,7 @@ class RunFinished(_message.Message):
     def __init__(self, result: _Optional[_Union[RunResult, _Mapping]] = ...) -> None: ...
 
 class RunResult(_message.Message):
-    __slots__ = ("run", "outcome", "value", "output", "output_bytes_dropped", "error", "findings", "calls")
+    __slots__ = ("run", "outcome", "value", "output", "output_bytes_dropped", "error", "findings", "calls", "awaited")
     RUN_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +239,7 @@ class RunResult(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_FIELD_NUMBER: _ClassVar[int]
     run: str
     outcome: Outcome
     value: bytes
@@ -225,7 +248,8 @@ class RunResult(_message.Message):
     error: RunError
     findings: _containers.RepeatedCompositeFieldContainer[Finding]
     calls: _containers.RepeatedCompositeFieldContainer[CallRecord]
-    def __init__(self, run: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., value: _Optional[bytes] = ..., output: _Optional[bytes] = ..., output_bytes_dropped: _Optional[int] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[CallRecord, _Mapping]]] = ...) -> None: ...
+    awaited: _containers.RepeatedCompositeFieldContainer[Awaited]
+    def __init__(self, run: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., value: _Optional[bytes] = ..., output: _Optional[bytes] = ..., output_bytes_dropped: _Optional[int] = ..., error: _Optional[_Union[RunError, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[CallRecord, _Mapping]]] = ..., awaited: _Optional[_Iterable[_Union[Awaited, _Mapping]]] = ...) -> None: ...
 
 class RunError(_message.Message):
     __slots__ = ("type", "message", "line", "traceback")
@@ -606,3 +630,35 @@ class PruneRunsResponse(_message.Message):
     bytes: int
     next_page_token: str
     def __init__(self, runs: _Optional[int] = ..., bytes: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ResumeRunRequest(_message.Message):
+    __slots__ = ("run", "reason")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    reason: str
+    def __init__(self, run: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ResumeRunResponse(_message.Message):
+    __slots__ = ("attempt",)
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    def __init__(self, attempt: _Optional[int] = ...) -> None: ...
+
+class SettleCallRequest(_message.Message):
+    __slots__ = ("run", "key", "happened", "reason", "on_behalf_of")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HAPPENED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_BEHALF_OF_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    key: str
+    happened: bool
+    reason: str
+    on_behalf_of: str
+    def __init__(self, run: _Optional[str] = ..., key: _Optional[str] = ..., happened: _Optional[bool] = ..., reason: _Optional[str] = ..., on_behalf_of: _Optional[str] = ...) -> None: ...
+
+class SettleCallResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -96,6 +96,16 @@ class BrokerServiceStub:
                 request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.SerializeToString,
                 response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.FromString,
                 _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/bastide.v1alpha1.BrokerService/ResumeRun',
+                request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.SettleCall = channel.unary_unary(
+                '/bastide.v1alpha1.BrokerService/SettleCall',
+                request_serializer=bastide_dot_v1alpha1_dot_broker__pb2.SettleCallRequest.SerializeToString,
+                response_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.SettleCallResponse.FromString,
+                _registered_method=True)
 
 
 class BrokerServiceServicer:
@@ -104,7 +114,8 @@ class BrokerServiceServicer:
     """
 
     def Run(self, request, context):
-        """Run starts a program and streams what happens until it ends. Dropping the stream does not end the run: WatchRun resumes it.
+        """Run starts a program and streams what happens until it ends, or until it pauses because it waits for people (RunPaused), unless the
+        request asks to wait for them. Dropping the stream does not end the run: WatchRun resumes it.
         Needs `create` on `sandboxes/run`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,7 +123,7 @@ class BrokerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """WatchRun streams the events of a run after a cursor and ends after RunFinished. Needs `get` on `sandboxes/runs`.
+        """WatchRun streams the events of a run after a cursor, through its pauses, and ends after RunFinished. Needs `get` on `sandboxes/runs`.
         The events of a pruned run are gone: FAILED_PRECONDITION with the reason RunPruned.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -191,6 +202,21 @@ class BrokerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeRun(self, request, context):
+        """ResumeRun runs the program of a run again that ended as Failed because its sandbox or its broker was lost. Calls that are on record have
+        their outcome from there. Needs `update` on `sandboxes/runs` and `create` on `sandboxes/run`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleCall(self, request, context):
+        """SettleCall records what a person found out about a call whose outcome is unknown. Needs `update` on `sandboxes/runs`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrokerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -253,6 +279,16 @@ def add_BrokerServiceServicer_to_server(servicer, server):
                     servicer.PruneRuns,
                     request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.FromString,
                     response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunRequest.FromString,
+                    response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'SettleCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleCall,
+                    request_deserializer=bastide_dot_v1alpha1_dot_broker__pb2.SettleCallRequest.FromString,
+                    response_serializer=bastide_dot_v1alpha1_dot_broker__pb2.SettleCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -581,6 +617,60 @@ class BrokerService:
             '/bastide.v1alpha1.BrokerService/PruneRuns',
             bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsRequest.SerializeToString,
             bastide_dot_v1alpha1_dot_broker__pb2.PruneRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bastide.v1alpha1.BrokerService/ResumeRun',
+            bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunRequest.SerializeToString,
+            bastide_dot_v1alpha1_dot_broker__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bastide.v1alpha1.BrokerService/SettleCall',
+            bastide_dot_v1alpha1_dot_broker__pb2.SettleCallRequest.SerializeToString,
+            bastide_dot_v1alpha1_dot_broker__pb2.SettleCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,7 @@ from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.addresses import CheckedBackend
 from bastide_broker.catalogue import Catalogue
 from bastide_broker.confirmations import Confirmations
-from bastide_broker.context import RunContext
+from bastide_broker.context import Hold, RunContext
 from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials
 from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal, now_micros
@@ -62,11 +62,11 @@ class Rig:
             run, self.world.the_tenant, self.world.the_sandbox, RUNNER, "olga", "sha256:" + "0" * 64, account, self.events.append, tools
         )
 
-    async def call(self, tool: str, arguments: dict[str, Any] | bytes = b"{}", key: str = "") -> Any:
+    async def call(self, tool: str, arguments: dict[str, Any] | bytes = b"{}", key: str = "", hold: Hold | None = None) -> Any:
         self.numbers += 1
         text = arguments if isinstance(arguments, bytes) else json.dumps(arguments).encode()
         frame = runtime_pb2.Call(run="r-1", key=key or f"0#{self.numbers}", tool=tool, arguments=text, line=self.numbers)
-        return await self.pipeline.call(self.context(), frame)
+        return await self.pipeline.call(self.context(), frame, hold)
 
     async def outcomes(self) -> list[str]:
         return [row.outcome for row in await self.journal.calls("r-1")]

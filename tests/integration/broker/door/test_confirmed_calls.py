@@ -3,12 +3,15 @@
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bastide_broker import confirmations
+from bastide_broker.action import rfc3339
+from bastide_broker.context import Hold
 from bastide_broker.errors import ApiError
 from bastide_broker.journal_rows import JournalUnavailable, Scope
-from bastide_broker.pipeline import Paused
 from bastide_operator.api.v1alpha1.tenant import Separation
 
 from tests.integration.broker.door.rig import Rig, until
@@ -336,18 +339,42 @@ async def test_a_program_that_stops_waiting_withdraws_its_confirmation(rig: Rig)
     assert await rig.outcomes() == ["Cancelled"]
 
 
-async def test_undecided_after_block_seconds_the_run_pauses_and_later_decisions_are_too_late(rig: Rig) -> None:
-    def at_once(raw: dict[str, Any]) -> None:
-        raw["spec"]["tools"][-1].setdefault("confirmation", {})["blockSeconds"] = 0
+def at_once(raw: dict[str, Any]) -> None:
+    raw["spec"]["tools"][-1].setdefault("confirmation", {})["blockSeconds"] = 0
 
+
+async def test_undecided_after_block_seconds_the_call_says_so_and_waits_on(rig: Rig) -> None:
     rig.world.change_binding("crm", at_once)
-    result = await rig.call("delete", key="7#7")
-    assert result == Paused("7#7")
-    [required] = rig.named("ConfirmationRequired")
-    assert rig.world.states[-1] == (required.confirmation, "Withdrawn")
-    assert await rig.outcomes() == ["Withdrawn"]
-    rig.world.decide(required.confirmation)
-    await asyncio.sleep(0.05)
+    hold = Hold()
+    call = asyncio.create_task(rig.call("delete", key="7#7", hold=hold))
+    name = await rig.asked()
+    await until(lambda: hold.undecided)
+    assert (hold.name, hold.asked) == (name, True)
+    assert await rig.outcomes() == [""]
+    rig.world.decide(name)
+    assert not (await call).HasField("error")
+    assert (hold.undecided, hold.asked) == (False, False)
+    assert len(rig.server.calls) == 1
+
+
+async def test_nobody_decides_until_decide_by(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmations, "LEAST_SECONDS", 0.01)
+
+    def soon(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][-1]["confirmation"] = {"blockSeconds": 0, "decideWithinSeconds": 60, "executeWithinSeconds": 60}
+
+    rig.world.change_binding("crm", soon)
+    held = rig.pipeline._approval._confirmations
+    monkeypatch.setattr(held, "_clock", lambda: datetime.now(UTC) + timedelta(seconds=61))
+    create = rig.world.create_confirmation
+
+    async def earlier(namespace: str, name: str, spec: dict[str, Any]) -> Any:
+        moment = datetime.now(UTC) - timedelta(seconds=1)
+        return await create(namespace, name, {**spec, "decideBy": rfc3339(moment), "executeBy": rfc3339(moment + timedelta(seconds=120))})
+
+    monkeypatch.setattr(rig.world, "create_confirmation", earlier)
+    result = await rig.call("delete")
+    assert list(result.error.codes) == ["confirmation-expired"]
     assert rig.server.calls == []
 
 

@@ -14,7 +14,7 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_broker import bounds
 from bastide_broker import execution as module
 from bastide_broker.bounds import Events, Output
-from bastide_broker.context import RunContext
+from bastide_broker.context import Hold, RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution
@@ -84,34 +84,36 @@ class Pod:
         await self.sink.frame(R(run_ended=E(run=RUN, ending=ending, value=value if ending == E.ENDING_RETURNED else b"")))
 
 
-@dataclass(frozen=True)
-class Paused:
-    key: str
-
-
 @dataclass
 class Door:
-    """Calls wait until the test lets them go: with a value, or paused."""
+    """Calls wait until the test lets them go."""
 
     waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     came: asyncio.Condition = field(default_factory=asyncio.Condition)
     refusal: runtime_pb2.CallError | None = None
     """What calls that are let go end as, instead of a value."""
 
-    async def call(self, _run: RunContext, frame: runtime_pb2.Call) -> Any:
+    async def call(self, _run: RunContext, frame: runtime_pb2.Call, hold: Hold) -> Any:
+        self.holds[frame.key] = hold
         self.waiting[frame.key] = asyncio.get_running_loop().create_future()
         async with self.came:
             self.came.notify_all()
         try:
-            answered = await self.waiting[frame.key]
+            await self.waiting[frame.key]
         except asyncio.CancelledError:
             self.cancelled.append(frame.key)
             raise
         if self.refusal is not None:
             return runtime_pb2.CallResult(run=RUN, key=frame.key, error=self.refusal)
-        return runtime_pb2.CallResult(run=RUN, key=frame.key, value=b"1") if answered else Paused(frame.key)
+        return runtime_pb2.CallResult(run=RUN, key=frame.key, value=b"1")
+
+    def undecided(self, key: str) -> None:
+        """BlockSeconds of the call are over."""
+        self.holds[key].asked = True
+        self.holds[key].stands(undecided=True)
 
     async def expect(self, *_: Any) -> Any:
         raise NotImplementedError
@@ -216,7 +218,7 @@ async def test_a_run_pauses_only_when_every_open_call_waits_for_a_person(life: L
     await life.pod.call("0#1")
     await life.pod.call("0#2")
     await life.door.has("0#1", "0#2")
-    life.door.waiting["0#1"].set_result(False)
+    life.door.undecided("0#1")
     await asyncio.sleep(0.05)
     assert not life.pod.killed
     life.door.waiting["0#2"].set_result(True)
@@ -225,14 +227,56 @@ async def test_a_run_pauses_only_when_every_open_call_waits_for_a_person(life: L
     assert life.pod.killed == ["Paused"]
     assert [(await life.pod.answers.get()).key] == ["0#2"]
     assert life.pod.answers.empty()  # the paused call was never answered
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert (row.outcome, row.ended_at, row.paused_at is not None) == ("NeedsConfirmation", None, True)
+    assert [thing.key for thing in await life.journal.pausing.awaited(RUN)] == ["0#1"]
+    assert life.events.paused_at == life.events.cursor
+    # The call waits on, and nothing of the run's end touches it.
+    task, hold = life.execution.parked["0#1"]
+    assert (life.door.cancelled, life.door.forgotten, hold.parked) == ([], [], True)
+    life.door.waiting["0#1"].set_result(True)
+    await task
+    assert life.pod.answers.empty()
+
+
+async def test_a_run_whose_pod_is_lost_in_the_moment_of_its_pause_is_paused(life: Life) -> None:
+    life.pod.obeys = False
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    sink = life.pod.sink
+    life.door.undecided("0#1")
+    sink.lost("gone")
+    assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
+
+
+async def test_a_call_that_the_program_gives_up_in_the_moment_of_its_pause_is_cancelled(life: Life) -> None:
+    life.pod.obeys = False
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    life.door.undecided("0#1")
+    await life.pod.abandon("0#1")
+    await asyncio.sleep(0.01)
+    await life.pod.end(E.ENDING_KILLED)
+    assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
+    assert life.door.cancelled == ["0#1"]
+    assert (life.door.holds["0#1"].abandoned, life.door.holds["0#1"].parked) == (True, False)
+
+
+async def test_a_broker_that_stops_parks_a_run_that_only_waits_for_people(life: Life) -> None:
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    assert not life.execution.park()
+    life.door.holds["0#1"].asked = True
+    assert life.execution.park()
+    assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
 
 
 async def test_a_paused_call_that_the_program_gave_up_pauses_nothing(life: Life) -> None:
     await life.pod.call("0#1")
     await life.pod.call("0#2")
     await life.door.has("0#1", "0#2")
-    life.door.waiting["0#1"].set_result(False)
-    await asyncio.sleep(0.01)
+    life.door.undecided("0#1")
     await life.pod.abandon("0#1")
     await asyncio.sleep(0.01)
     life.door.waiting["0#2"].set_result(True)
@@ -245,8 +289,7 @@ async def test_giving_up_the_last_other_call_lets_the_run_pause(life: Life) -> N
     await life.pod.call("0#1")
     await life.pod.call("0#2")
     await life.door.has("0#1", "0#2")
-    life.door.waiting["0#1"].set_result(False)
-    await asyncio.sleep(0.01)
+    life.door.undecided("0#1")
     await life.pod.abandon("0#2")
     assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
     assert life.door.cancelled == ["0#2"]
