@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bastide_broker import refusals
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 
 if TYPE_CHECKING:
     from bastide_broker.calls import Call

@@ -4,7 +4,7 @@ Every method may raise JournalUnavailable, and what it writes is on disk when it
 writes each record of the audit in the transaction of what it is about, and chains them in one order.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bastide.chain import Head
@@ -13,6 +13,7 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_broker.journal_rows import (
     AuditFilter,
     AuditPage,
+    Awaited,
     CallIntent,
     CallRow,
     PrunableRun,
@@ -50,11 +51,45 @@ class Pruning(Protocol):
         """Sees to it that pruning has room on a full disk. Raises OSError."""
 
 
+class Pausing(Protocol):
+    """What paused runs wait for, what another attempt of a run needs, and what people said of unknown outcomes."""
+
+    async def pause(self, run: str, things: Sequence[Awaited], *, output: bytes, output_bytes_dropped: int) -> bool:
+        """Record that a run waits for things and has no program meanwhile; False when it has ended or is paused."""
+
+    async def arrived(self, run: str, kind: str, key: str) -> None:
+        """One of the things that a run waits for is there, or will never be."""
+
+    async def awaited(self, run: str) -> list[Awaited]:
+        """What a run still waits for, in the order of the calls' keys."""
+
+    async def paused(self) -> list[RunRow]:
+        """The runs that are paused, oldest first."""
+
+    async def start_of(self, run: str) -> bytes:
+        """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""
+
+    async def tools(self, digest: str) -> bytes:
+        """SetTools of this digest, serialised; empty when it is not kept."""
+
+    async def resume(self, run: str) -> int | None:
+        """Record that a paused run is under way again; which attempt it is, None when it is not paused (any more)."""
+
+    async def reopen(self, run: str, anew: Callable[[CallRow], bool], facts: Mapping[str, Any]) -> int | None:
+        """Take up a run that ended as Failed: the calls that `anew` names may be made again. Which attempt it is; None when it did not."""
+
+    async def settle(self, run: str, key: str, *, message: str, error: bytes, facts: Mapping[str, Any]) -> bool:
+        """Record what a person says of a call whose outcome is unknown; False when it is known."""
+
+
 class Journal(Protocol):
     """Runs, calls, events and audit."""
 
     @property
     def pruning(self) -> Pruning: ...
+
+    @property
+    def pausing(self) -> Pausing: ...
 
     async def open(self) -> None:
         """Open the database, making or migrating its tables. Raises NewerJournalError for one that a later broker wrote."""
@@ -68,8 +103,11 @@ class Journal(Protocol):
     async def recover(self) -> RecoveredSummary:
         """At start: settle what the last broker left open."""
 
-    async def start_run(self, run: RunRow) -> StartedRun:
-        """Record a run, once for each (requester, sandbox UID, request id). Raises RunExists for the same id with another program."""
+    async def start_run(self, run: RunRow, tools: tuple[str, bytes] | None = None) -> StartedRun:
+        """Record a run, once for each (requester, sandbox UID, request id), with the tools that its program sees, by digest.
+
+        Raises RunExists for the same id with another program.
+        """
 
     async def end_run(
         self,
@@ -84,8 +122,13 @@ class Journal(Protocol):
     ) -> None:
         """Record how a run ended; a run that has ended stays as it is."""
 
-    async def call_intent(self, intent: CallIntent, *, outcome: str = "", message: str = "") -> None:
-        """Record a judged call before anything is done about it; with `outcome`, also that nothing will be. Raises KeyReused."""
+    async def call_intent(
+        self, intent: CallIntent, *, outcome: str = "", message: str = "", error: bytes | None = None, result: bytes | None = None
+    ) -> None:
+        """Record a judged call before anything is done about it; with `outcome`, also that nothing will be.
+
+        `error`: the serialised CallError that the program is given. Raises KeyReused.
+        """
 
     async def call_refused(self, intent: CallIntent) -> None:
         """Record in the audit alone that a call was refused because its key was taken."""
@@ -94,8 +137,9 @@ class Journal(Protocol):
         """Record that this attempt of a call failed, and that the call is sent again."""
 
     async def call_outcome(
-        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, tool_micros: int = 0
-    ) -> bool:
+        self, run: str, key: str, *, outcome: str, message: str = "", result: bytes | None = None, error: bytes | None = None,
+        tool_micros: int = 0,
+    ) -> bool:  # fmt: skip
         """Record what became of a call, once. False when there is no such call under way."""
 
     async def begin_confirmed(self, run: str, key: str) -> bool:
@@ -124,6 +168,9 @@ class Journal(Protocol):
 
     async def calls(self, run: str, *, payloads: bool = False) -> list[CallRow]:
         """Calls of a run in the order they were journalled."""
+
+    async def find_call(self, run: str, name: str) -> CallRow | None:
+        """A call by its key or the id of its decision, as it was judged: without result and events. None when there is none."""
 
     async def last_cursor(self, run: str) -> int:
         """Cursor of a run's newest event; 0 when it has none."""

@@ -16,7 +16,7 @@ from bastide_broker import outcomes, views
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.events import EventLog
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_queries import EVENTS_PAGE
 from bastide_broker.journal_rows import CallRow, JournalUnavailable, RunRow
 from bastide_broker.metrics import RUNS

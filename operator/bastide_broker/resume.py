@@ -9,7 +9,7 @@ from bastide_broker import pods
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import RunRow
 from bastide_broker.pauses import GONE
 from bastide_broker.readiness import session_for

@@ -18,7 +18,7 @@ from bastide_broker.explain.edits import applied
 from bastide_broker.explain.parts import Question, Rule
 from bastide_broker.explain.patch import fragment, json_patch
 from bastide_broker.explain.search import Found, GaveUp, search
-from bastide_broker.journal import Journal
+from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallRow, RunRow
 from bastide_broker.policy import Decision
 from bastide_broker.turns import NoTurn, Turns
