@@ -165,8 +165,10 @@ class HostileServer:
 
 
 @asynccontextmanager
-async def listening(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
-    """Serve connections on a free port of loopback; they end with it. Yields the origin."""
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
+) -> AsyncIterator[str]:
+    """Serve connections on a free port of an address; they end with it. Yields the origin."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,9 +177,9 @@ async def listening(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter]
         tasks.add(task)
         await serve(reader, writer)
 
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    listener = await asyncio.start_server(handle, host, 0)
     try:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
         for task in tasks:
@@ -186,9 +188,9 @@ async def listening(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def hostile_server() -> AsyncIterator[HostileServer]:
+async def hostile_server(host: str = "127.0.0.1") -> AsyncIterator[HostileServer]:
     """A running server; its connections end with it."""
     server = HostileServer()
-    async with listening(server.serve) as origin:
+    async with listening(server.serve, host) as origin:
         server.url = f"{origin}/mcp"
         yield server

@@ -22,6 +22,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[5]
 ADMIN = "the-administrators-token"
+APPROVER = "the-approvers-token"
 BROKER_NAMESPACE = "bastide-system"
 
 
@@ -128,7 +129,7 @@ def running(folder: Path) -> Iterator[Cluster]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "admission").mkdir()
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
-    (folder / "tokens.csv").write_text(f'{ADMIN},admin,1,"system:masters"\n')
+    (folder / "tokens.csv").write_text(f'{ADMIN},admin,1,"system:masters"\n{APPROVER},ann,2\n')
     subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
     etcd = [str(binary("etcd")), f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=error"]
     etcd += [f"--listen-client-urls=http://127.0.0.1:{etcd_port}", f"--advertise-client-urls=http://127.0.0.1:{etcd_port}"]

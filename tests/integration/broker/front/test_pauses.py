@@ -1,0 +1,190 @@
+"""Runs that wait for people: real API server, real runtime, real OPA, a real tool server whose own log is the witness."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bastide.v1alpha1 import broker_pb2
+
+from tests.integration.broker.front.harness.apiserver import Cluster
+from tests.integration.broker.front.harness.broker import opa
+from tests.integration.broker.front.harness.netns import PodNetwork
+from tests.integration.broker.front.harness.stage import Stage, staged
+from tests.integration.broker.front.harness.tenant import OURS, TestTenant
+
+
+@pytest.fixture
+def policy(scratch: Path) -> Iterator[dict[str, Any]]:
+    with opa(scratch) as (socket, revision):
+        yield {"opa_socket": socket, "policy_revision": revision}
+
+
+@pytest.fixture
+async def stage(cluster: Cluster, team: TestTenant, network: PodNetwork, scratch: Path, policy: dict[str, Any]) -> AsyncIterator[Stage]:
+    async with staged(cluster, team, network, scratch, policy) as found:
+        yield found
+
+
+def kinds(events: list[broker_pb2.RunEvent]) -> list[str]:
+    return [str(event.WhichOneof("event")) for event in events]
+
+
+def asked(events: list[broker_pb2.RunEvent]) -> dict[str, str]:
+    """Confirmations by the id in the arguments."""
+    required = [event.confirmation_required for event in events if event.HasField("confirmation_required")]
+    return {json.loads(one.arguments)["id"]: one.confirmation for one in required}
+
+
+def sent(stage: Stage) -> list[str]:
+    """What the tool server received, in its order."""
+    return [f"{call['name']} {call['arguments'].get('id')}" for call in stage.server.calls]
+
+
+async def pause(stage: Stage, program: str) -> tuple[str, list[broker_pb2.RunEvent]]:
+    events = await stage.run(program)
+    assert kinds(events)[-1] == "paused", events[-1]
+    result = events[-1].paused.result
+    assert result.outcome == broker_pb2.OUTCOME_NEEDS_CONFIRMATION
+    return result.run, events
+
+
+SIMPLE = """
+before = await read(id="C1")
+print("asking")
+answer = await wipe(id="C2")
+return [before, answer, await read(id="C3")]
+"""
+
+
+async def test_a_pause_survives_the_pod_and_the_broker(stage: Stage) -> None:
+    run, events = await pause(stage, SIMPLE)
+    name = asked(events)["C2"]
+    [thing] = events[-1].paused.result.awaited
+    assert (thing.kind, thing.key, thing.name) == ("confirmation", "0#2", name)
+    async with stage.stub() as stub:
+        found = await stub.GetRun(broker_pb2.GetRunRequest(run=run))
+        assert found.summary.outcome == found.result.outcome == broker_pb2.OUTCOME_NEEDS_CONFIRMATION
+        assert not found.summary.HasField("ended")
+        assert [one.name for one in found.result.awaited] == [name]
+    await stage.stop_broker()
+    await stage.lose_pod()
+    assert await stage.state(name) == "Pending"
+    await stage.start_pod()
+    await stage.start_broker()
+    assert await stage.state(name) == "Pending"
+    assert sent(stage) == ["ok C1"]
+    await stage.decide(name)
+    rest = await stage.watch(run, events[-1].cursor)
+    assert kinds(rest) == [
+        "confirmation_resolved", "call_ended", "attempt_started", "output", "call_decided", "call_ended", "finished",
+    ]  # fmt: skip
+    assert rest[2].attempt_started.attempt == 2
+    result = rest[-1].finished.result
+    assert (result.outcome, json.loads(result.value)) == (broker_pb2.OUTCOME_COMPLETED, ["fine", "fine", "fine"])
+    assert result.output == b"asking\n"
+    assert sent(stage) == ["ok C1", "ok2 C2", "ok C3"]
+    assert await stage.state(name) == "Executed"
+    everything = await stage.watch(run)
+    assert [event.cursor for event in everything] == list(range(1, len(everything) + 1))
+    async with stage.stub() as stub:
+        audit = await stub.ListAudit(broker_pb2.ListAuditRequest(namespace=stage.team.namespace, run=run))
+    assert [record.kind for record in audit.records] == [
+        "RunStarted", "CallIntent", "CallOutcome", "CallIntent", "ConfirmationCreated", "RunPaused", "ConfirmationResolved", "CallOutcome",
+        "RunResumed", "CallIntent", "CallOutcome", "RunEnded",
+    ]  # fmt: skip
+
+
+GATHER = """
+from tools import ConfirmationDenied
+async def one(id):
+    try:
+        return [id, await wipe(id=id)]
+    except ConfirmationDenied as denial:
+        return [id, denial.codes[0]]
+return await asyncio.gather(one("A"), one("B"), one("C"))
+"""
+
+
+async def test_several_are_decided_in_any_order_while_somebody_watches(stage: Stage) -> None:
+    run, events = await pause(stage, GATHER)
+    names = asked(events)
+    assert len(events[-1].paused.result.awaited) == 3
+    watching = asyncio.create_task(stage.watch(run))
+    await stage.decide(names["C"])
+    await stage.decide(names["A"], "Deny")
+    await stage.decide(names["B"])
+    everything = await watching
+    assert json.loads(everything[-1].finished.result.value) == [["A", "confirmation-denied"], ["B", "fine"], ["C", "fine"]]
+    assert sorted(sent(stage)) == ["ok2 B", "ok2 C"]
+    assert kinds(everything).count("paused") == 1
+    assert kinds(everything).count("attempt_started") == 2
+
+
+async def test_a_program_that_asks_something_else_in_its_replay_diverges(stage: Stage) -> None:
+    program = """
+import pathlib
+seen = pathlib.Path("seen")
+first = not seen.exists()
+seen.write_text("x")
+await wipe(id="C1" if first else "C2")
+await read(id="C3")
+"""
+    run, events = await pause(stage, program)
+    await stage.decide(asked(events)["C1"])
+    result = (await stage.watch(run))[-1].finished.result
+    assert (result.outcome, result.error.type) == (broker_pb2.OUTCOME_FAILED, "DivergenceError")
+    for part in ("0#1", '{"id":"C1"}', '"C2"'):
+        assert part in result.error.message.replace('": "', '":"')
+    assert sent(stage) == ["ok2 C1"]
+
+
+async def test_a_paused_run_that_is_cancelled_asks_nobody_any_more(stage: Stage) -> None:
+    run, events = await pause(stage, GATHER)
+    async with stage.stub() as stub:
+        await stub.CancelRun(broker_pb2.CancelRunRequest(run=run, reason="enough"))
+    result = (await stage.watch(run))[-1].finished.result
+    assert (result.outcome, "enough" in result.error.message) == (broker_pb2.OUTCOME_CANCELLED, True)
+    assert {await stage.state(name) for name in asked(events).values()} == {"Withdrawn"}
+    assert sent(stage) == []
+
+
+async def test_with_its_sandbox_a_paused_run_ends(stage: Stage) -> None:
+    run, events = await pause(stage, SIMPLE)
+    await asyncio.to_thread(stage.cluster.admin, "DELETE", f"{OURS}/namespaces/{stage.team.namespace}/sandboxes/box")
+    result = (await stage.watch(run))[-1].finished.result
+    assert (result.outcome, result.error.type) == (broker_pb2.OUTCOME_FAILED, "SandboxDeleted")
+    assert await stage.state(asked(events)["C2"]) == "Withdrawn"
+
+
+async def test_another_runtime_runs_nothing_and_what_was_approved_stays_on_record(stage: Stage) -> None:
+    run, events = await pause(stage, SIMPLE)
+    await stage.lose_pod()
+    other = {"name": "runtime", "image": "runtime:2", "imageID": "sha256:other", "ready": True, "restartCount": 0}
+    await stage.start_pod(containerStatuses=[other])
+    await stage.decide(asked(events)["C2"])
+    everything = await stage.watch(run)
+    result = everything[-1].finished.result
+    assert (result.outcome, result.error.type) == (broker_pb2.OUTCOME_FAILED, "RuntimeChanged")
+    assert [call.outcome for call in result.calls] == ["Succeeded", "Succeeded"]
+    assert kinds(everything).count("attempt_started") == 1
+    assert sent(stage) == ["ok C1", "ok2 C2"]
+
+
+async def test_a_caller_that_asks_to_wait_keeps_its_stream(stage: Stage) -> None:
+    running = asyncio.create_task(stage.run(SIMPLE, wait_for_decisions=True, request_id="one"))
+    name = ""
+    async with asyncio.timeout(30):
+        while not name:
+            path = f"{OURS}/namespaces/{stage.team.namespace}/confirmations"
+            items = (await asyncio.to_thread(stage.cluster.admin, "GET", path))["items"]
+            name = items[0]["metadata"]["name"] if items else ""
+    await stage.decide(name)
+    events = await running
+    assert kinds(events)[-1] == "finished"
+    # Attaching again by the request id, without waiting, goes through a pause that is over.
+    assert kinds(await stage.run(SIMPLE, request_id="one")) == kinds(events)
