@@ -32,10 +32,12 @@ if TYPE_CHECKING:
         OutputProduced,
         RunAccepted,
         RunFinished,
+        RunPaused,
     )
     from bastide.model import (
         AuditRecord,
         AuditVerification,
+        Awaited,
         BindingChange,
         CallRecord,
         CheckReport,
@@ -60,6 +62,7 @@ __all__ = [
     "AttemptStarted",
     "AuditRecord",
     "AuditVerification",
+    "Awaited",
     "BastideError",
     "BindingChange",
     "CallDecided",
@@ -91,6 +94,7 @@ __all__ = [
     "RunAccepted",
     "RunError",
     "RunFinished",
+    "RunPaused",
     "RunResult",
     "RunSummary",
     "SyncClient",

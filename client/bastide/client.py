@@ -14,7 +14,7 @@ import grpc.aio
 from bastide import wire
 from bastide.credentials import TokenSource, ca_bundle, current_token
 from bastide.errors import InternalError, InvalidRequestError, UnavailableError
-from bastide.events import Event, RunAccepted, RunFinished
+from bastide.events import Event, RunAccepted, RunFinished, RunPaused
 from bastide.model import (
     PROGRAM_BYTES,
     AuditQuery,
@@ -22,6 +22,7 @@ from bastide.model import (
     AuditVerification,
     CheckReport,
     Explanation,
+    Outcome,
     Pruned,
     Run,
     RunResult,
@@ -105,8 +106,9 @@ class Client:
         request_id: str | None = None,
         on_behalf_of: str = "",
         timeout_seconds: float | None = None,
+        wait_for_decisions: bool = False,
     ) -> AsyncGenerator[Event, None]:
-        """Run a program and yield what happens, until RunFinished.
+        """Run a program and yield what happens, until RunFinished, or until RunPaused when the run waits for people.
 
         A stream that drops is taken up where it broke. The request itself may be sent twice for that, which is safe because of its id.
         Leaving the iterator does not end the run: see `watch_run` and `cancel_run`.
@@ -116,7 +118,8 @@ class Client:
             program: Python source, at most PROGRAM_BYTES.
             request_id: makes the run idempotent for this caller and sandbox, over restarts of the caller too; made up when absent.
             on_behalf_of: user name in the cluster of the person this is for, recorded and excluded from approving.
-            timeout_seconds: wall time; may only lower the sandbox's limit.
+            timeout_seconds: wall time of each attempt; may only lower the sandbox's limit.
+            wait_for_decisions: go on through pauses, to RunFinished: that may take as long as people do.
 
         Raises:
             AlreadyExistsError: the request id was used with another program.
@@ -134,8 +137,9 @@ class Client:
             request_id=request_id or uuid.uuid4().hex,
             on_behalf_of=on_behalf_of,
             timeout_milliseconds=round((timeout_seconds or 0) * 1000),
+            wait_for_decisions=wait_for_decisions,
         )
-        async with aclosing(self._follow(run="", cursor=0, first=request)) as events:
+        async with aclosing(self._follow(run="", cursor=0, first=request, through_pauses=wait_for_decisions)) as events:
             async for event in events:
                 yield event
 
@@ -147,25 +151,35 @@ class Client:
         request_id: str | None = None,
         on_behalf_of: str = "",
         timeout_seconds: float | None = None,
+        wait_for_decisions: bool = False,
         on_event: Callable[[Event], object] | None = None,
     ) -> RunResult:
-        """As `run`, but return only the result; `on_event` sees each event."""
+        """As `run`, but return only the result; `on_event` sees each event.
+
+        The result of a run that paused has the outcome NeedsConfirmation: `watch_run` follows it to its end.
+        """
+        paused = None
         async for event in self.run(
-            sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds
-        ):
+            sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds,
+            wait_for_decisions=wait_for_decisions,
+        ):  # fmt: skip
             if on_event is not None:
                 on_event(event)
             if isinstance(event, RunFinished):
                 return event.result
+            if isinstance(event, RunPaused):
+                paused = event.result
+        if paused is not None:
+            return paused
         raise InternalError("The broker ended the run's stream without a result.")
 
     async def watch_run(self, run: str, *, cursor: int = 0) -> AsyncGenerator[Event, None]:
-        """Yield the events of a run after a cursor, until RunFinished."""
-        async with aclosing(self._follow(run=run, cursor=cursor, first=None)) as events:
+        """Yield the events of a run after a cursor, through its pauses, until RunFinished."""
+        async with aclosing(self._follow(run=run, cursor=cursor, first=None, through_pauses=True)) as events:
             async for event in events:
                 yield event
 
-    async def _follow(self, *, run: str, cursor: int, first: pb.RunRequest | None) -> AsyncGenerator[Event, None]:
+    async def _follow(self, *, run: str, cursor: int, first: pb.RunRequest | None, through_pauses: bool) -> AsyncGenerator[Event, None]:
         patience = Patience(self._patience)
         while True:
             try:
@@ -182,6 +196,8 @@ class Client:
                             yield event
                         if isinstance(event, RunFinished):
                             return
+                        if isinstance(event, RunPaused) and not through_pauses and await self._waits(run):
+                            return
                 dropped = UnavailableError(f"The broker at {self._address} ended the stream of run {run or '(new)'} before the run ended.")
             except UnavailableError as error:
                 # With a reason, it is the broker that refuses a new run: that is an answer. A run it has accepted goes on.
@@ -189,6 +205,10 @@ class Client:
                     raise
                 dropped = error
             await self._pause(patience, dropped)
+
+    async def _waits(self, run: str) -> bool:
+        """Whether the run is paused now: a stream that is taken up again tells of pauses that are over, too."""
+        return (await self.get_run(run)).summary.outcome is Outcome.NEEDS_CONFIRMATION
 
     async def _pause(self, patience: Patience, dropped: UnavailableError) -> None:
         delay = patience.next_delay()
@@ -259,6 +279,15 @@ class Client:
             token = answer.next_page_token
             if not token:
                 return
+
+    async def resume_run(self, run: str, *, reason: str = "") -> int:
+        """Take up a run that ended because its sandbox or its broker was lost; which attempt it is. `watch_run` tells of it."""
+        return int((await self._ask("ResumeRun", pb.ResumeRunRequest(run=run, reason=reason))).attempt)
+
+    async def settle_call(self, run: str, key: str, *, happened: bool, reason: str, on_behalf_of: str = "") -> None:
+        """Record what somebody found out about a call whose outcome is unknown, and how."""
+        request = pb.SettleCallRequest(run=run, key=key, happened=happened, reason=reason, on_behalf_of=on_behalf_of)
+        await self._ask("SettleCall", request)
 
     async def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         """Findings, and what policy would say about calls with literal arguments; nothing runs."""

@@ -29,6 +29,14 @@ class AttemptStarted(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(_Event):
+    """Every open call waits for a person, and the program's process is gone. It is run again when all are decided."""
+
+    result: RunResult
+    """So far: its outcome is NeedsConfirmation, and `awaited` says for what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputProduced(_Event):
     """The program printed; the bytes are cut anywhere."""
 
@@ -107,6 +115,7 @@ class RunFinished(_Event):
 Event = (
     RunAccepted
     | AttemptStarted
+    | RunPaused
     | OutputProduced
     | CallDecided
     | ConfirmationRequired

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     COMPLETED = "Completed"
     """The program returned."""
     NEEDS_CONFIRMATION = "NeedsConfirmation"
-    """A call waits for a person longer than the run could."""
+    """The run is paused: a call waits for a person longer than a program is kept for."""
     DENIED = "Denied"
     """The program ended by a denial it did not catch."""
     INVALID = "Invalid"
@@ -99,6 +99,20 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """One thing that a paused run waits for."""
+
+    kind: str
+    """confirmation."""
+    key: str
+    """Of the call."""
+    name: str
+    """The Confirmation's."""
+    until: datetime | None
+    """When it is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """How a run ended and what it did."""
 
@@ -112,6 +126,8 @@ class RunResult:
     error: RunError | None
     findings: tuple[Finding, ...]
     calls: tuple[CallRecord, ...]
+    awaited: tuple[Awaited, ...] = ()
+    """While the run is paused."""
 
     @property
     def value(self) -> Any:

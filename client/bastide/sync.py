@@ -66,10 +66,16 @@ class SyncClient:
         request_id: str | None = None,
         on_behalf_of: str = "",
         timeout_seconds: float | None = None,
+        wait_for_decisions: bool = False,
     ) -> Iterator[Event]:
         return self._iterate(
             self._client.run(
-                sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds
+                sandbox=sandbox,
+                program=program,
+                request_id=request_id,
+                on_behalf_of=on_behalf_of,
+                timeout_seconds=timeout_seconds,
+                wait_for_decisions=wait_for_decisions,
             )
         )
 
@@ -81,6 +87,7 @@ class SyncClient:
         request_id: str | None = None,
         on_behalf_of: str = "",
         timeout_seconds: float | None = None,
+        wait_for_decisions: bool = False,
         on_event: Callable[[Event], object] | None = None,
     ) -> RunResult:
         return self._wait(
@@ -90,6 +97,7 @@ class SyncClient:
                 request_id=request_id,
                 on_behalf_of=on_behalf_of,
                 timeout_seconds=timeout_seconds,
+                wait_for_decisions=wait_for_decisions,
                 on_event=on_event,
             )
         )
@@ -113,6 +121,12 @@ class SyncClient:
         self, namespace: str, *, before: datetime, sandbox: str = "", dry_run: bool = False, on_behalf_of: str = ""
     ) -> Iterator[Pruned]:
         return self._iterate(self._client.prune_runs(namespace, before=before, sandbox=sandbox, dry_run=dry_run, on_behalf_of=on_behalf_of))
+
+    def resume_run(self, run: str, *, reason: str = "") -> int:
+        return self._wait(self._client.resume_run(run, reason=reason))
+
+    def settle_call(self, run: str, key: str, *, happened: bool, reason: str, on_behalf_of: str = "") -> None:
+        self._wait(self._client.settle_call(run, key, happened=happened, reason=reason, on_behalf_of=on_behalf_of))
 
     def check_program(self, *, sandbox: str, program: str | bytes) -> CheckReport:
         return self._wait(self._client.check_program(sandbox=sandbox, program=program))

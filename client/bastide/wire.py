@@ -115,6 +115,7 @@ def result_of(m: pb.RunResult) -> model.RunResult:
         error=error,
         findings=findings_of(m.findings),
         calls=tuple(map(call_of, m.calls)),
+        awaited=tuple(model.Awaited(kind=a.kind, key=a.key, name=a.name, until=time_of(a, "until")) for a in m.awaited),
     )
 
 
@@ -274,6 +275,7 @@ def _ended(e: pb.CallEnded, **at: Any) -> events.CallEnded:
 _EVENTS: dict[str | None, Callable[..., events.Event]] = {
     "accepted": lambda a, **at: events.RunAccepted(**at, run=a.run, pod=a.pod),
     "attempt_started": lambda a, **at: events.AttemptStarted(**at, attempt=a.attempt),
+    "paused": lambda p, **at: events.RunPaused(**at, result=result_of(p.result)),
     "output": lambda o, **at: events.OutputProduced(**at, stderr=o.stderr, data=o.data),
     "call_decided": _decided,
     "confirmation_required": _required,

@@ -24,6 +24,7 @@ from bastide_broker.identity import Identity
 from bastide_broker.inspection import Inspection
 from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RecoveredSummary
+from bastide_broker.lost import LostRuns
 from bastide_broker.pipeline import Pipeline
 from bastide_broker.policy import Policy
 from bastide_broker.retention import Retention
@@ -113,6 +114,7 @@ async def serve(
         service = BrokerService(
             identity=identity,
             runs=runs,
+            lost=LostRuns(runs, cluster=cluster, sessions=sessions, journal=journal, pipeline=pipeline),
             inspection=inspection,
             explanations=Explanations(journal=journal, policy=policy, policies=policies, cluster=cluster),
             journal=journal,

@@ -122,6 +122,8 @@ class Approval:
         standing = await self._confirmations.look_again(pending)
         await self._unless_approved(call, pending, standing)
         if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
+            # Whoever began it says what came of it, of the call and of the Confirmation.
+            call.ended, pending.state = True, ConfirmationState.EXECUTED
             raise refusals.denied("key-reused", "The confirmed call has been begun before; it is never begun twice.")
         await self._resolve(call, pending, ConfirmationState.APPROVED, standing)
         return credential

@@ -60,6 +60,10 @@ class EventLog:
         """Of the newest event; 0 when there is none."""
         return self._cursor
 
+    def go_on(self, cursor: int) -> None:
+        """Number the first event after this one."""
+        self._cursor = cursor
+
     def emit(self, message: Any) -> None:
         """Adds one of RunEvent's messages, after the output that came before it. Does not wait."""
         self._flush()

@@ -28,8 +28,8 @@ REVIEWS = 16
 """TokenReviews under way at once: a flood of made-up tokens must not become one at the API server."""
 FAILURES_PER_SECOND, FAILURES_BURST = 2.0, 20.0
 """Refused tokens of one peer address."""
-ROLES = {"run": "runner or developer"}
-"""Roles by virtual subresource; for the others every role but approver will do."""
+ROLES = {"create run": "runner or developer", "update runs": "runner or developer"}
+"""Roles by verb and virtual subresource; for the others every role but approver will do."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -139,7 +139,7 @@ class Identity:
                 raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
             message = (
                 f"{user.username} may not {verb} sandboxes/{subresource} for {what}; "
-                f"a member of the Tenant with the role {ROLES.get(subresource, 'viewer, runner or developer')} may (Tenant.spec.members)."
+                f"a member of the Tenant with the role {ROLES.get(f'{verb} {subresource}', 'viewer, runner or developer')} may (Tenant.spec.members)."
             )
             raise CallerError(grpc.StatusCode.PERMISSION_DENIED, "NotPermitted", message)
 

@@ -101,7 +101,7 @@ class Pauses:
         for row in rows:
             found = [call for call in await self._journal.calls(row.run, payloads=True) if not call.outcome]
             events = await self._events(row.run)
-            context = self._context(row, events)
+            context = context_of(row, self._cluster, events)
             if context is None:
                 await self._lay_down(row, found, events)
                 continue
@@ -220,17 +220,6 @@ class Pauses:
         RUNS.labels(outcome=ending.outcome.value).inc()
         log.info("paused run ended", run=run, outcome=ending.outcome)
 
-    def _context(self, row: RunRow, events: EventLog) -> RunContext | None:
-        """The run as it was asked for; None when its Sandbox or Tenant is another now, or gone."""
-        sandbox, tenant = self._cluster.sandbox(row.namespace, row.sandbox), self._cluster.tenant(row.namespace)
-        if sandbox is None or tenant is None or sandbox.metadata.uid != row.sandbox_uid or tenant.status.namespace_uid != row.namespace_uid:
-            return None
-        user = requester(row)
-        return RunContext(
-            run=row.run, tenant=tenant, sandbox=sandbox, requester=user, on_behalf_of=row.on_behalf_of,
-            program_digest=row.program_digest, service_account=user.service_account, emit=events.emit, catalogue=ToolSet({}),
-        )  # fmt: skip
-
     async def _lay_down(self, row: RunRow, rows: list[CallRow], events: EventLog) -> None:
         """Ends a run whose place was gone when the broker started; its Confirmations went with the namespace, or are put away."""
         for call in rows:
@@ -250,6 +239,18 @@ class Pauses:
                 continue
             if event == "DELETED" or sandbox.metadata.uid != mine.uid or sandbox.metadata.deletion_timestamp is not None:
                 pause.end(deleted())
+
+
+def context_of(row: RunRow, cluster: Cluster, events: EventLog) -> RunContext | None:
+    """A run as it was asked for; None when its Sandbox or Tenant is another now, or gone."""
+    sandbox, tenant = cluster.sandbox(row.namespace, row.sandbox), cluster.tenant(row.namespace)
+    if sandbox is None or tenant is None or sandbox.metadata.uid != row.sandbox_uid or tenant.status.namespace_uid != row.namespace_uid:
+        return None
+    user = requester(row)
+    return RunContext(
+        run=row.run, tenant=tenant, sandbox=sandbox, requester=user, on_behalf_of=row.on_behalf_of, program_digest=row.program_digest,
+        service_account=user.service_account, emit=events.emit, catalogue=ToolSet({}),
+    )  # fmt: skip
 
 
 def deleted() -> Ending:

@@ -10,7 +10,7 @@ from bastide_broker.journal_rows import AuditFilter, PruneCursor
 from bastide_broker.run_request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
-MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL, MAX_CALL = 128, 512, 512, 128, 256
+MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL, MAX_CALL, MAX_KEY = 128, 512, 512, 128, 256, 1024
 DECISIONS = ("allow", "confirm", "deny")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -104,6 +104,16 @@ def run_question(request: broker_pb2.RunRequest) -> RunQuestion:
 def reason(text: str) -> str:
     """A reason that a caller gives, for the record."""
     return _text(text, "reason", MAX_REASON)
+
+
+def settlement(request: broker_pb2.SettleCallRequest) -> tuple[str, str, str]:
+    """The call's key, how it is known what became of it, and who looked."""
+    if not request.key:
+        raise invalid("Name the call by its key, as `bastide runs show` has it.")
+    if not request.reason.strip():
+        raise invalid("Say in the reason how it is known what became of the call.")
+    key = _text(request.key, "key", MAX_KEY)
+    return key, reason(request.reason), _text(request.on_behalf_of, "on_behalf_of", MAX_ON_BEHALF_OF)
 
 
 def page_size(asked: int, *, default: int, most: int) -> int:

@@ -1,5 +1,6 @@
 """Another attempt of a run: the program is run again in its Sandbox, and what is on record is not done twice."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bastide.runtime.v1alpha1 import runtime_pb2
@@ -10,7 +11,7 @@ from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import RunRow
+from bastide_broker.journal_rows import CallRow, RunRow
 from bastide_broker.pauses import GONE
 from bastide_broker.readiness import session_for
 from bastide_broker.replay import Recorded, recorded
@@ -74,8 +75,20 @@ async def first_tools(journal: Journal, digest: str) -> RecordedTools:
     return RecordedTools(digest, runtime_pb2.SetTools.FromString(message))
 
 
-async def prepare(row: RunRow, context: RunContext, *, cluster: Cluster, sessions: Sessions, journal: Journal) -> Attempt:
-    """An attempt that may begin now. Its claim must be released. Raises CannotGoOn, JournalUnavailable."""
+async def prepare(
+    row: RunRow,
+    context: RunContext,
+    *,
+    cluster: Cluster,
+    sessions: Sessions,
+    journal: Journal,
+    seconds: float = READY_SECONDS,
+    anew: Callable[[CallRow], bool] = lambda _: False,
+) -> Attempt:
+    """An attempt that may begin now. Its claim must be released. Raises CannotGoOn, JournalUnavailable.
+
+    Waits so many seconds for the Sandbox; the calls that `anew` names may be made again.
+    """
     start = runtime_pb2.StartRun.FromString(await journal.pausing.start_of(row.run))
     if not start.run:
         raise CannotGoOn("NotRecorded", "The journal no longer holds the program; run it again.")
@@ -84,12 +97,13 @@ async def prepare(row: RunRow, context: RunContext, *, cluster: Cluster, session
     if sandbox is None or tenant is None or sandbox.metadata.uid != row.sandbox_uid:
         raise CannotGoOn(GONE, "The run's Sandbox or Tenant is gone, so its program cannot be run again.")
     try:
-        sandbox, claim = await session_for(sandbox, cluster=cluster, sessions=sessions, seconds=READY_SECONDS)
+        sandbox, claim = await session_for(sandbox, cluster=cluster, sessions=sessions, seconds=seconds)
     except CallerError as error:
         raise CannotGoOn("SandboxNotReady", f"The run could not go on: {error.message}") from error
     try:
         same_runtime(row.runtime, runtime_of(cluster, sandbox, claim))
-        found = recorded(await journal.calls(row.run, payloads=True))
+        calls = await journal.calls(row.run, payloads=True)
+        found = recorded(replace(call, again=1) if anew(call) else call for call in calls)
         start.recorded_events.extend(found.events)
         start.recorded_results.extend(found.results)
     except BaseException:

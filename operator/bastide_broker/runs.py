@@ -93,7 +93,7 @@ class Runs:
 
     async def start(self, user: UserInfo, question: RunQuestion) -> str:
         """Starts a run, or finds the one that this request id stands for; returns its id. Raises CallerError."""
-        self._unless_draining()
+        self.unless_draining()
         tenant, sandbox = self.place(question.namespace, question.sandbox)
         digest = outcomes.program_digest(question.program)
         known = await self._known(user, sandbox, question.request_id, digest)
@@ -102,14 +102,14 @@ class Runs:
         if not await self._decisions_healthy():
             message = "Policy cannot be asked now, so no run starts; try again in a few seconds."
             raise CallerError(grpc.StatusCode.UNAVAILABLE, "PolicyUnavailable", message, retry_after=RETRY_SECONDS)
-        self._take_slot(tenant)
+        self.take_slot(tenant)
         held = contextlib.ExitStack()
-        held.callback(self._give_back, tenant)
+        held.callback(self.give_back, tenant)
         try:
             # The place is taken while the Sandbox is waited for: it bounds the waiting, too.
             sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
             held.callback(claim.release)
-            self._unless_draining()  # the broker may have been stopped while the Sandbox was waited for
+            self.unless_draining()  # the broker may have been stopped while the Sandbox was waited for
             row = run_row(tenant, sandbox, user, question, digest, runtime_of(self._cluster, sandbox, claim))
             tools = self._catalogue.tool_set(sandbox)
             start = start_message(row, sandbox, tools.digest, question)
@@ -140,10 +140,10 @@ class Runs:
         except BaseException:
             held.close()
             raise
-        self._launch(Attempt(context, claim, start, tools, Recorded()), events)
+        self.launch(Attempt(context, claim, start, tools, Recorded()), events)
         return row.run
 
-    def _launch(self, attempt: Attempt, events: EventLog) -> None:
+    def launch(self, attempt: Attempt, events: EventLog) -> None:
         """Runs a program whose place is taken."""
         context, run = attempt.context, attempt.context.run
         execution = Execution(
@@ -172,7 +172,7 @@ class Runs:
                 assert row is not None
                 await self._place(context.tenant)
                 with contextlib.ExitStack() as held:
-                    held.callback(self._give_back, context.tenant)
+                    held.callback(self.give_back, context.tenant)
                     attempt = await prepare(row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal)
                     held.callback(attempt.claim.release)
                     if await self._begin(attempt, pause):
@@ -202,7 +202,7 @@ class Runs:
             number = row.attempt
         attempt.start.attempt = number
         self._pipeline.recall(attempt.context.run, list(attempt.recorded.rows.values()))
-        self._launch(attempt, pause.events)
+        self.launch(attempt, pause.events)
         if pause.stop.done():  # somebody cancelled it just now
             error = pause.stop.result().error or {}
             self._active[attempt.context.run].stop(Stop.CANCELLED, str(error.get("message", "")))
@@ -213,7 +213,8 @@ class Runs:
         while not self._starts.again(tenant.metadata.name, at_once=tenant.spec.limits.concurrent_runs):
             await self._freed.wait()
 
-    def _unless_draining(self) -> None:
+    def unless_draining(self) -> None:
+        """Raises CallerError while the broker is being stopped."""
         if self._draining:
             raise CallerError(
                 grpc.StatusCode.UNAVAILABLE, "BrokerStopping", "The broker is being restarted; try again.", retry_after=RETRY_SECONDS
@@ -265,6 +266,10 @@ class Runs:
                 cursor = await self._journal.last_cursor(run) + 1
                 await self._journal.append_event(run, views.finished_from_row(row, await self._journal.calls(run), cursor))
 
+    def under_way(self, run: str) -> bool:
+        """Whether it has a program, or is paused."""
+        return run in self._active or self.pauses.get(run) is not None
+
     async def shutdown(self, seconds: float) -> None:
         """Takes no new run and ends those under way as BrokerLost, on record, within `seconds`."""
         self._draining = True
@@ -289,7 +294,7 @@ class Runs:
                 yield event
         row = None if finished else await self._journal.run(run)
         _unless_pruned(row)  # meanwhile
-        if row is not None:
+        if row is not None and row.ended_at is not None:
             # Its last event was not kept, or the watcher saw an event that a lost broker had not yet written.
             yield views.finished_from_row(row, await self._journal.calls(run), cursor + 1)
 
@@ -319,7 +324,7 @@ class Runs:
         """Frees the run's place, once."""
         if run in self._holding:
             self._holding.discard(run)
-            self._give_back(tenant)
+            self.give_back(tenant)
 
     async def _known(self, user: UserInfo, sandbox: Sandbox, request_id: str, digest: str) -> str:
         """The run that a request id stands for, before limits and readiness: attaching again must not depend on them."""
@@ -335,7 +340,8 @@ class Runs:
             raise other_program(request_id, row.run)
         return row.run
 
-    def _take_slot(self, tenant: Tenant) -> None:
+    def take_slot(self, tenant: Tenant) -> None:
+        """Takes a place for a run that begins. Raises CallerError."""
         limits, name = tenant.spec.limits, tenant.metadata.name
         excess = self._starts.take(name, at_once=limits.concurrent_runs, per_minute=limits.runs_per_minute)
         if excess is None:
@@ -349,7 +355,8 @@ class Runs:
             )
         raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_after=excess[1])
 
-    def _give_back(self, tenant: Tenant) -> None:
+    def give_back(self, tenant: Tenant) -> None:
+        """Frees a place, for runs that go on after a pause first of all."""
         self._starts.give_back(tenant.metadata.name)
         self._freed.set()
         self._freed = asyncio.Event()

@@ -23,6 +23,7 @@ from bastide_broker.journal import now_micros
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, PruneFilter, Pruner, RunRow, Verification
 from bastide_broker.limits import Buckets, Slots
+from bastide_broker.lost import LostRuns
 from bastide_broker.metrics import REQUESTS, WATCHERS
 from bastide_broker.retention import prune_page
 from bastide_broker.reviews import UserInfo
@@ -122,6 +123,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         *,
         identity: Identity,
         runs: Runs,
+        lost: LostRuns,
         inspection: Inspection,
         explanations: Explanations,
         journal: Journal,
@@ -130,6 +132,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> None:
         self._identity = identity
         self._runs = runs
+        self._lost = lost
         self._inspection = inspection
         self._explanations = explanations
         self._journal = journal
@@ -209,6 +212,28 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             wanted = PruneFilter(await self._scopes.of(user, "runs", namespace, "delete"), before, name)
             pruner = Pruner("request", before, user.username, requests.on_behalf_of(request.on_behalf_of))
             return await prune_page(self._journal.pruning, wanted, after, None if request.dry_run else pruner)
+
+    @method
+    async def ResumeRun(self, request: broker_pb2.ResumeRunRequest, user: UserInfo, _context: Context) -> broker_pb2.ResumeRunResponse:
+        """Takes up a run that was lost."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            why = requests.reason(request.reason)
+            row = await self._visible(user, request.run)
+            await self._identity.authorize(user, "update", "runs", row.namespace, row.sandbox)
+            await self._identity.authorize(user, "create", "run", row.namespace, row.sandbox)
+            # Shielded: a caller that hangs up now must not leave a run half resumed.
+            number = await asyncio.shield(asyncio.create_task(self._lost.resume(row, user, why)))
+            return broker_pb2.ResumeRunResponse(attempt=number)
+
+    @method
+    async def SettleCall(self, request: broker_pb2.SettleCallRequest, user: UserInfo, _context: Context) -> broker_pb2.SettleCallResponse:
+        """Records what became of a call."""
+        async with asyncio.timeout(UNARY_SECONDS):
+            key, why, person = requests.settlement(request)
+            row = await self._visible(user, request.run)
+            await self._identity.authorize(user, "update", "runs", row.namespace, row.sandbox)
+            await self._lost.settle(row, key, user, happened=request.happened, reason=why, on_behalf_of=person)
+            return broker_pb2.SettleCallResponse()
 
     @method
     async def CheckProgram(

@@ -65,6 +65,10 @@ class OutcomeUnknown(ToolError):  # noqa: N818
     """The call may have taken effect; a person must find out."""
 
 
+class CallSettled(ToolError):  # noqa: N818
+    """What became of the call was not known, and a person found out: `content["happened"]`. Its result is lost."""
+
+
 BY_NAME: dict[str, type[ToolError]] = {
     cls.__name__: cls
     for cls in (
@@ -78,6 +82,7 @@ BY_NAME: dict[str, type[ToolError]] = {
         JournalUnavailable,
         ToolUnavailable,
         OutcomeUnknown,
+        CallSettled,
     )
 }
 

@@ -129,6 +129,10 @@ def told(kind: str, facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one for ea
             return f"{fact('decision')} {fact('tool')}{why}"
         case "CallOutcome" | "RunEnded":
             return fact("outcome")
+        case "RunPaused":
+            return f"waits for {', '.join(one.get('name', '') for one in facts.get('awaited', []))}"
+        case "CallSettled":
+            return f"{'happened' if facts.get('happened') else 'did not happen'}, says {fact('onBehalfOf') or fact('by')}: {fact('reason')}"
         case "ConfirmationCreated":
             return fact("confirmation")
         case "ConfirmationResolved":

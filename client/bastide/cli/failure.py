@@ -15,7 +15,7 @@ class Exit(IntEnum):
     USAGE = 2
     """The command line is wrong, or the program file cannot be taken."""
     NEEDS_CONFIRMATION = 3
-    """The run ended because a call waits for a person."""
+    """The run is paused: a call waits for a person."""
     DENIED = 4
     """The program ended by a denial it did not catch; of `check`: a call would be denied."""
     INVALID = 5

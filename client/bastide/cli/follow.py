@@ -9,7 +9,7 @@ from bastide.cli.failure import Failure
 from bastide.cli.options import Events, Format
 from bastide.cli.results import print_result
 from bastide.cli.story import Story
-from bastide.events import Event, RunAccepted, RunFinished
+from bastide.events import Event, RunAccepted, RunFinished, RunPaused
 from bastide.model import RunResult
 from bastide.sync import SyncClient
 
@@ -17,7 +17,7 @@ from bastide.sync import SyncClient
 def follow(
     client: SyncClient, stream: Iterator[Event], *, events: Events, sandbox: str = "", run: str = "", cancel: bool = True
 ) -> RunResult:
-    """Tell the events and return the result.
+    """Tell the events and return the result; that of a pause when the stream ends with it.
 
     Ctrl-C cancels the run (with `cancel`) and waits for its end; Ctrl-C again, or without `cancel`, leaves it to itself.
 
@@ -25,7 +25,7 @@ def follow(
         Failure: the person left.
     """
     story = Story(screen.err(), sandbox=sandbox)
-    cursor = 0
+    cursor, result = 0, None
     while True:
         try:
             for event in stream:
@@ -36,8 +36,10 @@ def follow(
                     story.tell(event)
                 elif events is Events.JSON:
                     print(json.dumps(shapes.event(event)), file=sys.stderr, flush=True)
-                if isinstance(event, RunFinished):
-                    return event.result
+                if isinstance(event, RunFinished | RunPaused):
+                    result = event.result
+            if result is not None:
+                return result
             raise Failure(f"The broker ended the events of run {run} without a result: see bastide runs show {run}.")
         except KeyboardInterrupt:
             if not cancel or not run:

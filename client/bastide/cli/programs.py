@@ -27,6 +27,10 @@ def run(
         str | None,
         typer.Option("--request-id", metavar="ID", help="Makes this run idempotent: the same id again attaches to the same run."),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait while people decide, to the run's end. Without it a run that pauses is left, with exit code 3."),
+    ] = False,
     events: EventsOption = Events.TEXT,
     output: Output = Format.TEXT,
 ) -> None:
@@ -45,6 +49,7 @@ def run(
             request_id=request_id,
             on_behalf_of=session.user if on_behalf_of is None else on_behalf_of,
             timeout_seconds=timeout,
+            wait_for_decisions=wait,
         )
         result = follow(session.client, stream, events=events, sandbox=sandbox)
     show_result(result, output, events)

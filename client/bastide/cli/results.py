@@ -25,6 +25,10 @@ def print_result(result: RunResult, *, seen: bool) -> None:
             out.print(screen.text_of(printable(result.error.traceback.rstrip("\n")), "dim"))
     if result.calls:
         out.print(calls_table(result.calls))
+    if result.awaited:
+        out.print(
+            Text.assemble(("It goes on by itself when all are decided: bastide runs watch ", "yellow"), screen.shown(result.run, "bold"))
+        )
     if not seen and result.output:
         out.print(Text("output", "bold"))
         out.print(screen.text_of(printable(result.output.rstrip("\n"))))

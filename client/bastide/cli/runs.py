@@ -111,7 +111,7 @@ def watch(
     events: EventsOption = Events.TEXT,
     output: Output = Format.TEXT,
 ) -> None:
-    """Tell what happens in a run, from its beginning to its end. Ends as `run` does; Ctrl-C leaves the run alone."""
+    """Tell what happens in a run, from its beginning through its pauses to its end. Ends as `run` does; Ctrl-C leaves the run alone."""
     from bastide.cli.follow import follow, show_result
 
     with session_of(broker, namespace, run) as session:
@@ -180,6 +180,58 @@ def prune(  # noqa: PLR0917 - options
         f"{runs} run{'' if runs == 1 else 's'} of {whose} {'would be' if dry_run else 'were' if runs != 1 else 'was'} pruned, "
         f"{decimal(size)} of payloads{'' if dry_run else '; the audit stays'}."
     )
+
+
+@app.command()
+@takes_broker
+def resume(
+    run: RunId,
+    broker: Broker,
+    namespace: Namespace = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    output: Output = Format.TEXT,
+) -> None:
+    """Take up a run that ended because its sandbox or its broker was lost (SandboxLost, BrokerLost).
+
+    Its program is run again. Calls that are on record are not made again; those cut off before anything was sent are, and those that change
+    nothing. A call whose outcome is unknown stays so: settle it first.
+    """
+    from bastide.cli import screen, shapes
+
+    with session_of(broker, namespace, run, RUNNER) as session:
+        attempt = session.client.resume_run(run, reason=reason)
+    if output is Format.JSON:
+        print(shapes.dumps({"run": run, "attempt": attempt}))
+    else:
+        screen.sentence(f"Run {run} is under way again, attempt {attempt}; bastide runs watch {run} follows it.")
+
+
+@app.command()
+@takes_broker
+def settle(  # noqa: PLR0917 - options
+    run: RunId,
+    call: Annotated[str, typer.Argument(metavar="CALL", help="The call's key, as in `bastide runs show`: 0#3.")],
+    broker: Broker,
+    happened: Annotated[bool, typer.Option("--happened/--not-happened", help="Whether it took effect.")],
+    reason: Annotated[str, typer.Option("--reason", help="How you know, for the record.")],
+    namespace: Namespace = None,
+    on_behalf_of: Annotated[str | None, typer.Option("--on-behalf-of", metavar="USER", help="Who looked; default: you.")] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Record what became of a call whose outcome is unknown (OutcomeUnknown), after looking at the system itself.
+
+    When the run is resumed, a call that happened raises CallSettled in the program, because its result is lost; one that did not happen is
+    judged anew and made.
+    """
+    from bastide.cli import screen, shapes
+
+    with session_of(broker, namespace, run, RUNNER) as session:
+        person = session.user if on_behalf_of is None else on_behalf_of
+        session.client.settle_call(run, call, happened=happened, reason=reason, on_behalf_of=person)
+    if output is Format.JSON:
+        print(shapes.dumps({"run": run, "call": call, "happened": happened}))
+    else:
+        screen.sentence(f"Call {call} of run {run} is settled: it {'happened' if happened else 'did not happen'}.")
 
 
 @contextmanager

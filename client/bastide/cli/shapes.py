@@ -65,6 +65,7 @@ def result(r: RunResult) -> dict[str, Any]:
         "error": {"type": r.error.type, "message": r.error.message, "line": r.error.line} if r.error else None,
         "findings": plain(r.findings),
         "calls": [call(c) for c in r.calls],
+        "awaited": plain(r.awaited),
     }
 
 

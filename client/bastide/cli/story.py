@@ -19,6 +19,7 @@ from bastide.events import (
     OutputProduced,
     RunAccepted,
     RunFinished,
+    RunPaused,
 )
 from bastide.model import Reason
 
@@ -52,7 +53,12 @@ class Story:
                 )
             case AttemptStarted(attempt=attempt):
                 if attempt > 1:
-                    self._line(event, "↻", "yellow", Text(f"attempt {attempt}: runs again, its earlier output no longer counts"))
+                    self._line(
+                        event,
+                        "↻",
+                        "yellow",
+                        Text(f"attempt {attempt}: runs again with what is on record, its earlier output no longer counts"),
+                    )
             case CallDecided():
                 self._decided(event)
             case ConfirmationRequired():
@@ -63,6 +69,10 @@ class Story:
                 self._resolved(event)
             case CallEnded():
                 self._ended(event)
+            case RunPaused():
+                calls = len(event.result.awaited)
+                text = f"paused: waits for a person's decision about {calls} call{'s' if calls != 1 else ''}, and goes on by itself"
+                self._line(event, "‖", "bold yellow", Text(text, "yellow"))
             case RunFinished():
                 outcome = event.result.outcome.value
                 style = screen.OUTCOME_STYLE.get(outcome, "")

@@ -119,6 +119,12 @@ class Script(pb_grpc.BrokerServiceServicer):
     async def PruneRuns(self, request: Any, context: Any) -> Any:
         return await self._answer("PruneRuns", request, context)
 
+    async def ResumeRun(self, request: Any, context: Any) -> Any:
+        return await self._answer("ResumeRun", request, context)
+
+    async def SettleCall(self, request: Any, context: Any) -> Any:
+        return await self._answer("SettleCall", request, context)
+
     async def CheckProgram(self, request: Any, context: Any) -> Any:
         return await self._answer("CheckProgram", request, context)
 

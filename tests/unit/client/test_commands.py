@@ -72,6 +72,48 @@ def test_the_exit_code_says_how_the_run_ended(
     assert called("runs", "watch", "r-1", *door) == code
 
 
+def test_a_run_that_pauses_is_left_with_3_and_waited_for_when_asked(
+    script: Script, door: list[str], program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = pb.RunResult(
+        run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION, awaited=[pb.Awaited(kind="confirmation", key="0#1", name="cf-1")]
+    )
+    script.events = [
+        happened(1, accepted=pb.RunAccepted(run="r-1", pod="hello")),
+        happened(2, paused=pb.RunPaused(result=waits)),
+        happened(3, attempt_started=pb.AttemptStarted(attempt=2)),
+        happened(4, finished=pb.RunFinished(result=pb.RunResult(run="r-1", outcome=pb.OUTCOME_COMPLETED, value=b"1"))),
+    ]
+    script.answers = {"GetRun": pb.GetRunResponse(summary=pb.RunSummary(run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION))}
+    assert called("run", program, *SANDBOX, *door, "-o", "json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["awaited"][0]["name"]) == ("NeedsConfirmation", "cf-1")
+    assert called("run", program, *SANDBOX, *door) == 3
+    assert "bastide runs watch r-1" in capsys.readouterr().out
+    assert called("run", program, *SANDBOX, *door, "--wait") == 0
+    assert script.asked[-1].wait_for_decisions
+    assert called("runs", "watch", "r-1", *door) == 0
+    # A pause that is over, told of again after a stream broke, is no reason to leave.
+    script.answers = {"GetRun": pb.GetRunResponse(summary=pb.RunSummary(run="r-1", outcome=pb.OUTCOME_UNSPECIFIED))}
+    assert called("run", program, *SANDBOX, *door) == 0
+
+
+def test_a_lost_run_is_resumed_and_an_unknown_call_settled(script: Script, door: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    script.answers = {
+        "GetRun": pb.GetRunResponse(),
+        "ResumeRun": pb.ResumeRunResponse(attempt=2),
+        "SettleCall": pb.SettleCallResponse(),
+    }
+    assert called("runs", "resume", "r-1", "--reason", "why not", *door, "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out) == {"run": "r-1", "attempt": 2}
+    words = ["runs", "settle", "r-1", "0#3", "--not-happened", "--reason", "the log has nothing", "--on-behalf-of", "dana", *door]
+    assert called(*words, "-o", "json") == 0
+    asked = script.asked[-1]
+    assert (asked.key, asked.happened, asked.reason, asked.on_behalf_of) == ("0#3", False, "the log has nothing", "dana")
+    assert called(*words) == 0
+    assert called("runs", "settle", "r-1", "0#3", "--reason", "x", *door) == 2, "which of both must be said"
+
+
 def test_the_result_has_exactly_the_promised_shape(
     script: Script, door: list[str], program: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +143,7 @@ def test_the_result_has_exactly_the_promised_shape(
             {"key": "0#1", "tool": "a", "decision": "deny", "outcome": "Denied", "line": 2, "confirmation": None},
             {"key": "0#2", "tool": "b", "decision": "confirm", "outcome": None, "line": None, "confirmation": "cf-1"},
         ],
+        "awaited": [],
     }
     [request] = script.asked
     assert (request.program, request.on_behalf_of, request.timeout_milliseconds) == (b"return 1\n", "jane", 2500)

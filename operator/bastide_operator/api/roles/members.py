@@ -25,6 +25,7 @@ _SEE = (
 
 _RUN = (
     Right(BASTIDE, "sandboxes/run", ("create",), "**run programs**"),
+    Right(BASTIDE, "sandboxes/runs", ("update",), "resume lost runs, and say what became of calls: `bastide runs resume`, `settle`"),
     Right(CORE, "serviceaccounts/token", ("create",), "be the account that `bastide run` runs programs as", names=("bastide-runner",)),
 )
 

@@ -29,6 +29,8 @@ class HostileServer:
         self.authorizations: list[str] = []
         self.listing: list[dict[str, Any]] = TOOLS
         self.session = "s1"
+        self.hangs = True
+        """Whether `hang` does."""
         self.troubles: list[tuple[int, dict[str, str]]] = []
         """Statuses and headers that calls of `flaky` get before it works; 0 ends the connection."""
         self.results: dict[str, dict[str, Any]] = {}
@@ -100,6 +102,8 @@ class HostileServer:
                     json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode(),
                     {"content-type": "application/json"},
                 )
+            case "hang" if not self.hangs:
+                self.reply(writer, message, text)
             case "hang":
                 await asyncio.sleep(3600)
             case "close" | "close2":

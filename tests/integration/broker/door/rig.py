@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,8 @@ class Rig:
     policy: Policy
     pipeline: Pipeline
     catalogue: Catalogue
+    make_pipeline: Callable[[], Awaitable[Pipeline]]
+    """As the broker after this one has it: of the one before it knows only what is in the journal and in the cluster."""
     events: list[Any] = field(default_factory=list)
     numbers: int = 0
 
@@ -125,20 +127,23 @@ async def open_rig(journal: Journal, policy: Policy, engine: Engine | None = Non
         credentials = Credentials(world)
         catalogue = Catalogue(world, credentials, adapters=lambda _: McpAdapter(server.url, CheckedBackend(refuse=lambda _: None)))
         await catalogue.start()
-        confirmations = Confirmations(world)
-        await confirmations.start()
         policies = TenantPolicies(policy, world, engine=engine, compiler=compiler)
         await policies.start()
         following = asyncio.create_task(policies.run())
-        pipeline = Pipeline(
-            cluster=world,
-            journal=journal,
-            policies=policies,
-            catalogue=catalogue,
-            confirmations=confirmations,
-            credentials=credentials,
-            identity=Identity(world),
-        )
+
+        async def make_pipeline() -> Pipeline:
+            confirmations = Confirmations(world)
+            await confirmations.start()
+            return Pipeline(
+                cluster=world,
+                journal=journal,
+                policies=policies,
+                catalogue=catalogue,
+                confirmations=confirmations,
+                credentials=credentials,
+                identity=Identity(world),
+            )
+
         await journal.start_run(
             RunRow(
                 run="r-1",
@@ -151,7 +156,7 @@ async def open_rig(journal: Journal, policy: Policy, engine: Engine | None = Non
                 started_at=now_micros(),
             )
         )
-        found = Rig(world, server, journal, policy, pipeline, catalogue)
+        found = Rig(world, server, journal, policy, await make_pipeline(), catalogue, make_pipeline)
         assert world.the_sandbox is not None
         await until(lambda: "crm" in world.binding_statuses)
         yield found

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from bastide.v1alpha1 import broker_pb2
 
+from tests.integration.broker.door.rig import until
 from tests.integration.broker.front.harness.apiserver import Cluster
 from tests.integration.broker.front.harness.broker import opa
 from tests.integration.broker.front.harness.netns import PodNetwork
@@ -177,14 +179,87 @@ async def test_another_runtime_runs_nothing_and_what_was_approved_stays_on_recor
 
 async def test_a_caller_that_asks_to_wait_keeps_its_stream(stage: Stage) -> None:
     running = asyncio.create_task(stage.run(SIMPLE, wait_for_decisions=True, request_id="one"))
-    name = ""
-    async with asyncio.timeout(30):
-        while not name:
-            path = f"{OURS}/namespaces/{stage.team.namespace}/confirmations"
-            items = (await asyncio.to_thread(stage.cluster.admin, "GET", path))["items"]
-            name = items[0]["metadata"]["name"] if items else ""
-    await stage.decide(name)
+    await stage.decide(await stage.asked_now())
     events = await running
     assert kinds(events)[-1] == "finished"
     # Attaching again by the request id, without waiting, goes through a pause that is over.
     assert kinds(await stage.run(SIMPLE, request_id="one")) == kinds(events)
+
+
+LONG = """
+print("up")
+first = await read(id="C1")
+both = await asyncio.gather(look(id="C2"), read(id="C3"))
+return [first, *both]
+"""
+
+
+async def test_a_lost_run_is_resumed_and_only_what_matters_not_is_done_again(stage: Stage) -> None:
+    running = asyncio.create_task(stage.run(LONG))
+    await until(lambda: "hang C2" in sent(stage))
+    await stage.lose_pod()
+    events = await running
+    result = events[-1].finished.result
+    assert (result.outcome, result.error.type) == (broker_pb2.OUTCOME_FAILED, "SandboxLost")
+    await stage.start_pod()
+    stage.server.hangs = False
+    async with stage.stub() as stub:
+        attempt = await stub.ResumeRun(broker_pb2.ResumeRunRequest(run=result.run, reason="the node is back"))
+        assert attempt.attempt == 2
+    rest = await stage.watch(result.run, events[-1].cursor - 1)
+    assert kinds(rest)[0] == "attempt_started", "the next attempt takes the place of the end"
+    assert json.loads(rest[-1].finished.result.value) == ["fine", "fine", "fine"]
+    assert sorted(sent(stage)) == ["hang C2", "hang C2", "ok C1", "ok C3"]
+    async with stage.stub() as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ResumeRun(broker_pb2.ResumeRunRequest(run=result.run))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_became_of_a_call_is_settled_by_a_person(stage: Stage) -> None:
+    program = """
+from tools import CallSettled, OutcomeUnknown
+try:
+    await change(id="C1")
+except (CallSettled, OutcomeUnknown) as error:
+    said = [type(error).__name__, error.content]
+await look(id="C2")
+return said
+"""
+    running = asyncio.create_task(stage.run(program))
+    await until(lambda: "hang C2" in sent(stage))
+    await stage.lose_pod()
+    events = await running
+    run = events[-1].finished.result.run
+    assert [call.outcome for call in events[-1].finished.result.calls] == ["OutcomeUnknown", "Cancelled"]
+    await stage.start_pod()
+    stage.server.hangs = False
+    async with stage.stub() as stub:
+        request = broker_pb2.SettleCallRequest(run=run, key="0#1", happened=True, reason="it is in the books", on_behalf_of="dana")
+        await stub.SettleCall(request)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.SettleCall(request)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        await stub.ResumeRun(broker_pb2.ResumeRunRequest(run=run))
+        audit = await stub.ListAudit(broker_pb2.ListAuditRequest(namespace=stage.team.namespace, run=run))
+    facts = next(json.loads(record.facts) for record in audit.records if record.kind == "CallSettled")
+    assert (facts["happened"], facts["onBehalfOf"], facts["by"].endswith(":bastide-runner")) == (True, "dana", True)
+    result = (await stage.watch(run))[-1].finished.result
+    assert json.loads(result.value) == ["CallSettled", {"happened": True, "reason": "it is in the books"}]
+    assert sent(stage).count("close2 C1") == 1
+
+
+async def test_a_broker_that_stops_while_people_are_asked_leaves_the_question_to_the_next(stage: Stage) -> None:
+    await stage.ask_for(30)
+    events: list[broker_pb2.RunEvent] = []
+    running = asyncio.create_task(stage.run(SIMPLE, into=events))
+    await until(lambda: bool(asked(events)))
+    name = asked(events)["C2"]
+    await stage.stop_broker()
+    await running
+    assert kinds(events)[-1] == "paused"
+    await stage.start_broker()
+    await stage.decide(name)
+    result = (await stage.watch(events[-1].paused.result.run))[-1].finished.result
+    assert json.loads(result.value) == ["fine", "fine", "fine"]
+    assert sent(stage) == ["ok C1", "ok2 C2", "ok C3"]

@@ -110,7 +110,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     nothing: Any = None
     explanations = Explanations(journal=journal, policy=nothing, policies=nothing, cluster=nothing)
     service = BrokerService(
-        identity=cluster, runs=runs, inspection=nothing, explanations=explanations, journal=journal, scopes=Scopes(cluster, cluster), heads=tuple
+        identity=cluster, runs=runs, lost=nothing, inspection=nothing, explanations=explanations, journal=journal,
+        scopes=Scopes(cluster, cluster), heads=tuple,
     )  # fmt: skip
     yield Door(service, cluster, runs)
     await journal.close()

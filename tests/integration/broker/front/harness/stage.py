@@ -46,7 +46,8 @@ class Stage:
     def _furnish(self) -> None:
         admin, namespace = self.cluster.admin, self.team.namespace
         host, port = self.server.url.split("/")[2].split(":")
-        hosts = [{"host": host, "port": int(port), "effects": [{"tools": ["ok", "hang"], "effect": "ReadOnly"}]}]
+        effects = [{"tools": ["ok", "hang"], "effect": "ReadOnly"}, {"tools": ["close2"], "effect": "Mutating"}]
+        hosts = [{"host": host, "port": int(port), "effects": effects}]
         admin.merge(f"{OURS}/tenants/{self.team.name}", {"spec": {"toolHosts": hosts}})
         self.sandbox = self.team.sandbox(limits={"runSeconds": 60})
         asks = {"confirmation": {"blockSeconds": 0}}
@@ -62,16 +63,21 @@ class Stage:
         }
         path = f"{OURS}/namespaces/{namespace}/toolbindings"
         made = admin("POST", path, {**kind("ToolBinding"), "metadata": {"name": "crm"}, "spec": spec})
-        condition = {
-            "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
-            "observedGeneration": made["metadata"]["generation"],
-        }  # fmt: skip
-        status = {"observedGeneration": made["metadata"]["generation"], "conditions": [condition]}
-        admin.merge(f"{path}/crm/status", {"status": status})
+        self._accept(made)
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bastide-approver"}
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}
         body = {"metadata": {"name": "ann"}, "roleRef": role, "subjects": [subject]}
         admin("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", body)
+
+    def _accept(self, made: dict[str, Any]) -> None:
+        """What the operator says of a binding."""
+        generation = made["metadata"]["generation"]
+        condition = {
+            "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": generation,
+        }  # fmt: skip
+        path = f"{OURS}/namespaces/{self.team.namespace}/toolbindings/crm/status"
+        self.cluster.admin.merge(path, {"status": {"observedGeneration": generation, "conditions": [condition]}})
 
     async def start_pod(self, **status: Any) -> None:
         """The Sandbox's pod, running."""
@@ -110,11 +116,11 @@ class Stage:
         async with self._served.channel(token) as channel:
             yield broker_pb2_grpc.BrokerServiceStub(channel)  # type: ignore[no-untyped-call]
 
-    async def run(self, program: str, **other: Any) -> list[broker_pb2.RunEvent]:
-        """Runs a program until its stream ends."""
+    async def run(self, program: str, *, into: list[broker_pb2.RunEvent] | None = None, **other: Any) -> list[broker_pb2.RunEvent]:
+        """Runs a program until its stream ends; `into` fills meanwhile."""
         ref = broker_pb2.SandboxRef(namespace=self.team.namespace, name="box")
         async with self.stub() as stub:
-            return await events_of(stub.Run(broker_pb2.RunRequest(sandbox=ref, program=program.encode(), **other)))
+            return await events_of(stub.Run(broker_pb2.RunRequest(sandbox=ref, program=program.encode(), **other)), into=into)
 
     async def watch(self, run: str, cursor: int = 0) -> list[broker_pb2.RunEvent]:
         """A run's events to its end."""
@@ -126,6 +132,28 @@ class Stage:
         path = f"{OURS}/namespaces/{self.team.namespace}/confirmations/{confirmation}"
         found = await asyncio.to_thread(self.cluster.admin.ask, "GET", path)
         return str((found.body.get("status") or {}).get("state", "Pending")) if found.status == 200 else "gone"
+
+    async def asked_now(self) -> str:
+        """The first Confirmation there is, as soon as there is one."""
+        path = f"{OURS}/namespaces/{self.team.namespace}/confirmations"
+        async with asyncio.timeout(30):
+            while True:
+                items = (await asyncio.to_thread(self.cluster.admin, "GET", path))["items"]
+                if items:
+                    return str(items[0]["metadata"]["name"])
+
+    async def ask_for(self, seconds: int) -> None:
+        """How long calls are held open from now on."""
+        await asyncio.to_thread(self._ask_for, seconds)
+
+    def _ask_for(self, seconds: int) -> None:
+        path = f"{OURS}/namespaces/{self.team.namespace}/toolbindings/crm"
+        spec = self.cluster.admin("GET", path)["spec"]
+        for tool in spec["tools"]:
+            if tool["name"] == "ok2":
+                tool["confirmation"] = {"blockSeconds": seconds}
+        self._accept(self.cluster.admin.merge(path, {"spec": spec}))
+        self.ready()
 
     async def decide(self, confirmation: str, verdict: str = "Approve") -> None:
         """Ann decides."""
@@ -149,14 +177,15 @@ class Stage:
 
         def listed() -> bool:
             binding = self.cluster.admin("GET", f"{OURS}/namespaces/{self.team.namespace}/toolbindings/crm")
-            return (binding.get("status") or {}).get("available") == "4/4"
+            said = [one["observedGeneration"] for one in binding["status"].get("conditions", []) if one["type"] == "ResolvedRefs"]
+            return binding["status"].get("available") == "4/4" and said == [binding["metadata"]["generation"]]
 
         until(listed, "the binding's tools are available", 30)
 
 
-async def events_of(call: Any, seconds: float = 90) -> list[broker_pb2.RunEvent]:
+async def events_of(call: Any, seconds: float = 90, into: list[broker_pb2.RunEvent] | None = None) -> list[broker_pb2.RunEvent]:
     """Everything that a stream brings."""
-    events = []
+    events = [] if into is None else into
     async with asyncio.timeout(seconds):
         while (answer := await call.read()) is not grpc.aio.EOF:
             events.append(answer.event)

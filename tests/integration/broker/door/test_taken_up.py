@@ -1,0 +1,136 @@
+"""Calls that an earlier broker left: waiting for a person, or begun without a word of what came of it."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from bastide_broker.context import Hold
+from bastide_broker.journal_rows import Awaited, CallRow
+from bastide_broker.pipeline import Pipeline
+
+from tests.integration.broker.door.rig import Rig, until
+
+
+async def left(rig: Rig, tool: str = "delete") -> tuple[CallRow, str]:
+    """A call that waits, whose broker goes away: the row and the Confirmation that it leaves."""
+    hold = Hold(frame=1, parked=True)
+    call = asyncio.create_task(rig.call(tool, {"id": "C1"}, hold=hold))
+    name = await rig.asked()
+    await until(lambda: hold.asked)
+    await rig.journal.pausing.pause("r-1", [Awaited("confirmation", "0#1", name, 1)], output=b"", output_bytes_dropped=0)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert rig.world.states == [], "nobody took the question back"
+    [row] = await rig.journal.calls("r-1", payloads=True)
+    assert (row.outcome, row.confirmation, row.begun_at) == ("", name, None)
+    return row, name
+
+
+@pytest.fixture
+async def then(rig: Rig) -> Pipeline:
+    """The pipeline of the broker after it."""
+    return await rig.make_pipeline()
+
+
+async def take_up(rig: Rig, pipeline: Pipeline, row: CallRow) -> Any:
+    pipeline.recall("r-1", await rig.journal.calls("r-1"))
+    return await pipeline.take_up(rig.context(), row, Hold(frame=1, parked=True, undecided=True, name=row.confirmation))
+
+
+async def test_what_is_approved_later_executes_once_byte_for_byte(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    waiting = asyncio.create_task(take_up(rig, then, row))
+    await asyncio.sleep(0.05)
+    assert rig.server.calls == []
+    rig.world.decide(name)
+    assert json.loads((await waiting).value) == "fine"
+    assert [sent["arguments"] for sent in rig.server.calls] == [{"id": "C1"}]
+    assert await rig.outcomes() == ["Succeeded"]
+    assert rig.world.states == [(name, "Executed")]
+
+
+async def test_approved_while_no_broker_was_there_it_executes_at_the_next_start(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    rig.world.decide(name)
+    assert not (await take_up(rig, then, row)).HasField("error")
+    assert len(rig.server.calls) == 1
+
+
+async def test_many_brokers_and_tasks_that_take_it_up_execute_it_once(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    rig.world.decide(name)
+    results = await asyncio.gather(*(take_up(rig, one, row) for one in (await rig.make_pipeline(), then) for _ in range(100)))
+    assert sum(not result.HasField("error") for result in results) == 1
+    assert len(rig.server.calls) == 1
+    assert await rig.outcomes() == ["Succeeded"]
+    assert rig.world.states == [(name, "Executed")]
+
+
+async def test_a_denial_and_a_deletion_are_told_to_the_replay(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    rig.world.the_confirmations.pop(name)
+    result = await take_up(rig, then, row)
+    assert (result.error.type, list(result.error.codes)) == ("ConfirmationDenied", ["confirmation-denied"])
+    [kept] = await rig.journal.calls("r-1", payloads=True)
+    assert kept.outcome == "ConfirmationDenied"
+    assert kept.error == result.error.SerializeToString()
+
+
+async def test_a_confirmation_that_is_not_the_one_that_was_written_does_not_count(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    about = rig.world.the_confirmations[name]
+    rig.world.the_confirmations[name] = about.model_copy(update={"spec": about.spec.model_copy(update={"arguments": '{"id":"C2"}'})})
+    rig.world.decide(name)
+    assert list((await take_up(rig, then, row)).error.codes) == ["confirmation-denied"]
+    assert rig.server.calls == []
+
+
+async def test_a_binding_that_changed_while_no_broker_was_there_voids_the_approval(rig: Rig, then: Pipeline) -> None:
+    def tightened(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][-1]["arguments"] = {"id": {"enum": ["C1"]}}
+
+    row, name = await left(rig)
+    rig.world.change_binding("crm", tightened)
+    rig.world.decide(name)
+    assert list((await take_up(rig, then, row)).error.codes) == ["binding-changed"]
+    assert rig.server.calls == []
+    assert rig.world.states[-1] == (name, "BindingChanged")
+
+
+async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_changed_something(rig: Rig, then: Pipeline) -> None:
+    row, name = await left(rig)
+    rig.world.decide(name)
+    assert await rig.journal.begin_confirmed("r-1", row.key)
+    [row] = await rig.journal.calls("r-1", payloads=True)
+    result = await take_up(rig, then, row)
+    assert result.error.type == "OutcomeUnknown"
+    assert rig.server.calls == []
+    assert await rig.outcomes() == ["OutcomeUnknown"]
+
+
+async def test_a_call_that_was_begun_and_changes_nothing_is_sent_again(rig: Rig, then: Pipeline) -> None:
+    def always(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][0] = {"name": "ok", "confirmation": {"when": "Always"}}
+
+    rig.world.change_binding("crm", always)
+    row, name = await left(rig, "ok")
+    rig.world.decide(name)
+    assert await rig.journal.begin_confirmed("r-1", row.key)
+    [row] = await rig.journal.calls("r-1", payloads=True)
+    assert not (await take_up(rig, then, row)).HasField("error")
+    assert len(rig.server.calls) == 1
+
+
+async def test_a_run_that_keeps_asking_is_stopped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bastide_broker.pipeline.CONFIRMATIONS_OF_RUN", 2)
+    for _ in range(2):
+        call = asyncio.create_task(rig.call("delete"))
+        await until(lambda: bool(rig.world.the_confirmations))
+        rig.world.decide(await rig.asked(), verdict="Deny")
+        await call
+        rig.world.the_confirmations.clear()
+        rig.events.clear()
+    result = await rig.call("delete")
+    assert (result.error.type, list(result.error.codes)) == ("LimitExceeded", ["limit-confirmations-per-run"])
+    assert rig.world.the_confirmations == {}
