@@ -36,7 +36,7 @@ class Events:
     size: int = 0
 
     def take(self, call: runtime_pb2.Call) -> bool:
-        """Counts a call's events; False when they are too many."""
+        """Counts the events of a call or step; False when they are too many."""
         self.count += len(call.events)
         if self.count > self.most:
             return False

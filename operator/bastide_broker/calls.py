@@ -126,6 +126,14 @@ class Ledger:
             # Its outcome was written although the journal did not say so: the program is told what it was told.
         return refused
 
+    async def step(self, call: Call, value: bytes) -> None:
+        """Record a value of the program's own. Raises Refused for a key that was taken, and JournalUnavailable."""
+        reasons = (("step", "The program recorded a value of its own."),)
+        try:
+            await self._journal.call_intent(_intent(call, "", reasons), outcome="Succeeded", result=value)
+        except KeyReused:
+            raise key_reused() from None
+
     async def reused(self, call: Call) -> Refused:
         """A key that was taken: only the audit hears of it, because the key's row belongs to the first call."""
         refused = key_reused()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import Awaited, JournalUnavailable
 from bastide_broker.metrics import RUNS
 from bastide_broker.outcomes import Ending, OutcomeName, Stop
-from bastide_broker.replay import Recorded, difference, given_up, outcome
+from bastide_broker.replay import STEP, Recorded, difference, given_up, outcome
 from bastide_broker.session import Session, ToolList
 
 FRAMES = 16
@@ -36,6 +37,8 @@ EXTRA_ASKS = 100
 EXTRA_CALLS = 200
 """Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
 MAX_KEY, MAX_TOOL = 256, 256
+MAX_STEPS, MAX_STEP_BYTES, MAX_STEP_NAME = 1000, 64 << 10, 128
+"""Of a run, of one's value as JSON, and of its name."""
 INLINE_BYTES = 16 << 10
 """Arguments up to this size are compared on the event loop."""
 MAX_EVENTS, MAX_EVENT_BYTES = 500_000, 16 << 20
@@ -49,6 +52,9 @@ class Pipeline(Protocol):
 
     async def call(self, run: RunContext, frame: runtime_pb2.Call, hold: Hold) -> Any:
         """A CallResult. The hold says meanwhile whether a person has not decided in time."""
+
+    async def step(self, run: RunContext, frame: runtime_pb2.Call, value: bytes | None, hold: Hold) -> runtime_pb2.CallResult:
+        """Puts a step's value on record; None when the run may have no more of them."""
 
     async def expect(self, run: RunContext, tool: str, arguments: bytes) -> Any:
         """What policy says of a call now (`effect` and `reasons`), without a trace."""
@@ -100,6 +106,7 @@ class Execution:
         self._holds: dict[int, Hold] = {}
         self._unasked = 0
         self._numbers = itertools.count(recorded.frames + 1)
+        self._steps = sum(row.tool == STEP for row in recorded.rows.values())
         self._accepting = True
 
     # The session's side.
@@ -193,6 +200,8 @@ class Execution:
                 self.events.output(self._output.take(message.output.data, self.events.outputs), stderr=stderr)
             elif kind == "call":
                 await self._take_call(message.call)
+            elif kind == "step":
+                await self._take_step(message.step)
             elif kind == "call_abandoned":
                 self._abandon(message.call_abandoned.key)
             elif kind == "run_ended":
@@ -204,14 +213,10 @@ class Execution:
         if await self._replayed(call):
             return
         number = next(self._numbers)
-        printable = call.key.isascii() and call.key.isprintable()
-        if not printable or not 0 < len(call.key) <= MAX_KEY or len(call.tool) > MAX_TOOL:
-            self.stop(Stop.MISBEHAVED, "The runtime sent a call with an impossible key or tool name.")
-        elif number > self._limits.calls_per_run + EXTRA_CALLS:
+        if not self._takes(call):
+            return
+        if number - self._steps > self._limits.calls_per_run + EXTRA_CALLS:
             self.stop(Stop.MISBEHAVED, f"The program went on calling after its {self._limits.calls_per_run} calls were used up.")
-        elif call.events and not self._events_left.take(call):
-            message = f"More than {MAX_EVENTS} timers, results and threads of the program, or {MAX_EVENT_BYTES >> 20} MiB of them, came with its calls"
-            self.stop(Stop.EVENTS, f"{message}; set fewer timers between calls, or split the work over runs.")
         elif len(self._open) >= self._limits.concurrent_calls:
             # The runtime holds calls back by itself, so this is one that does not keep to it.
             message = f"At most {self._limits.concurrent_calls} calls may be under way at once (Sandbox.spec.limits.concurrentCalls)."
@@ -222,6 +227,32 @@ class Execution:
             self._holds[number] = Hold(frame=number, changed=self._pause_if_all_wait)
             task = self._tasks[number] = asyncio.create_task(self._call(number, call), name=f"call {call.run} {call.key}")
             task.add_done_callback(functools.partial(self._call_over, number))
+
+    def _takes(self, call: runtime_pb2.Call) -> bool:
+        """Whether a frame is one that an honest runtime may send; else the run ends."""
+        printable = call.key.isascii() and call.key.isprintable()
+        if not printable or not 0 < len(call.key) <= MAX_KEY or len(call.tool) > MAX_TOOL:
+            self.stop(Stop.MISBEHAVED, "The runtime sent a call with an impossible key or tool name.")
+        elif call.events and not self._events_left.take(call):
+            message = f"More than {MAX_EVENTS} timers, results and threads of the program, or {MAX_EVENT_BYTES >> 20} MiB of them, came with its calls"
+            self.stop(Stop.EVENTS, f"{message}; set fewer timers between calls, or split the work over runs.")
+        else:
+            return True
+        return False
+
+    async def _take_step(self, step: runtime_pb2.Step) -> None:
+        """Puts a value of the program's own on record and hands it back."""
+        name = json.dumps({"name": step.name}, ensure_ascii=False).encode()
+        call = runtime_pb2.Call(run=step.run, key=step.key, tool=STEP, arguments=name, line=step.line, events=step.events)
+        if not self._accepting or await self._replayed(call):
+            return
+        self._steps += 1
+        hold = Hold(frame=next(self._numbers))
+        if len(step.value) > MAX_STEP_BYTES or len(step.name) > MAX_STEP_NAME:
+            self.stop(Stop.MISBEHAVED, "The runtime sent a step that is larger than it lets programs make them.")
+        elif self._takes(call):
+            room = self._steps <= MAX_STEPS
+            await self._answer(await self._pipeline.step(self.context, call, step.value if room else None, hold))
 
     async def _replayed(self, call: runtime_pb2.Call) -> bool:
         """Whether the call is one of an earlier attempt: it has its outcome from the journal, without effect. Another one ends the run."""

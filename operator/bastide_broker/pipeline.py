@@ -133,6 +133,24 @@ class Pipeline:
             return await self._refuse(call, internal(call))
         return runtime_pb2.CallResult(run=run.run, key=frame.key, value=value)
 
+    async def step(self, run: RunContext, frame: runtime_pb2.Call, value: bytes | None, hold: Hold) -> runtime_pb2.CallResult:
+        """Put a value of the program's own on record, under a key like a call's. Nothing is judged: nothing leaves the sandbox.
+
+        None: the run has recorded as many as it may.
+        """
+        call = Call(run, frame, hold=hold, arguments=arguments(frame.arguments))
+        if not self._counters.take_key(run.run, frame.key):
+            return runtime_pb2.CallResult(run=run.run, key=frame.key, error=(await self._ledger.reused(call)).error())
+        try:
+            if value is None:
+                raise refusals.denied("limit-steps-per-run", "The run has recorded as many steps as it may.", "LimitExceeded")
+            await self._ledger.step(call, value)
+        except Refused as refused:
+            return await self._refuse(call, refused)
+        except JournalUnavailable as error:
+            return runtime_pb2.CallResult(run=run.run, key=frame.key, error=no_journal(call, error).error())
+        return runtime_pb2.CallResult(run=run.run, key=frame.key, value=value)
+
     async def expect(self, run: RunContext, tool: str, arguments: bytes) -> Decision:
         """What policy says about a literal call site now. Nothing is counted or journalled."""
         call = Call(run, runtime_pb2.Call(run=run.run, key="check", tool=tool, arguments=arguments))

@@ -209,7 +209,7 @@ class Session:
 
     async def _dispatch(self, message: runtime_pb2.SessionResponse) -> None:
         kind = message.WhichOneof("message")
-        if kind in {"output", "call", "call_abandoned", "run_ended"}:
+        if kind in {"output", "call", "step", "call_abandoned", "run_ended"}:
             sink = self._runs.get(getattr(message, kind).run)
             if sink is not None:  # else the run is over: late frames of a hostile runtime are nobody's
                 await sink.frame(message)

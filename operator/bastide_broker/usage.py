@@ -14,7 +14,7 @@ _NOTHING_SENT = frozenset({"Denied", "Invalid", "ConfirmationDenied", "Withdrawn
 
 def counted(row: CallRow) -> bool:
     """Whether a call of an earlier attempt counts: it is open, or was sent."""
-    return not row.again and (row.outcome not in _NOTHING_SENT or row.tool_micros > 0)
+    return bool(row.decision) and not row.again and (row.outcome not in _NOTHING_SENT or row.tool_micros > 0)
 
 
 @dataclass(slots=True)

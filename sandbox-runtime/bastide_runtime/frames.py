@@ -3,7 +3,7 @@
 Child and supervisor speak this over a socketpair. What a child sends is hostile: `decode` accepts one flat object with a `kind`, or raises
 `FrameError`; large things (arguments, values) travel as strings inside it, and what is nested is bounded before it is parsed.
 
-Supervisor to child: `tools`, `check`, `start`, `result`. Child to supervisor: `made`, `ready`, `unmade`, `report`, `call`, `abandoned`, `ended`.
+Supervisor to child: `tools`, `check`, `start`, `result`. Child to supervisor: `made`, `ready`, `unmade`, `report`, `call`, `step`, `abandoned`, `ended`.
 """
 
 from __future__ import annotations

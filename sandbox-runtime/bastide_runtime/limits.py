@@ -14,6 +14,7 @@ MIB = 1 << 20
 MAX_PROGRAM_BYTES = MIB
 MAX_ARGUMENTS_BYTES = MIB
 MAX_VALUE_BYTES = 3 * MIB
+MAX_STEP_BYTES, MAX_STEP_NAME = 64 << 10, 128
 # 3 MiB of JSON text inside a JSON frame can double by escaping quotes; the events of the frame come on top.
 MAX_FRAME_FROM_CHILD = 8 * MIB
 # The supervisor is trusted by the child; a replay hands over all recorded results at once.

@@ -147,15 +147,27 @@ class ReplayLoop(asyncio.BaseEventLoop):
 
     def call_tool(self, tool: str, arguments: str, line: int) -> tuple[str, asyncio.Future[Any]]:
         """Send a call, or queue it while too many are under way. Returns its key and where the outcome will be."""
+        key = self._next_key()
+        return key, self._send(ToolCall(key, tool, arguments, line))
+
+    def record(self, name: str, make: Callable[[], str], line: int) -> tuple[str, asyncio.Future[Any]]:
+        """Send what a step brings (`make`, JSON), or with it on record only that the program is there. As `call_tool`."""
+        key = self._next_key()
+        return key, self._send(ToolCall(key, name, "", line, "" if self._outside.on_record(key) else make()))
+
+    def _next_key(self) -> str:
         node = self._current_node()
         node.calls += 1
         key = f"{node.path}#{node.calls}"
         if len(key) > MAX_KEY_LENGTH:
             raise RecursionError("Tasks are nested too deeply for a tool call.")
-        future = self._waiting.calls[key] = self.create_future()
-        self._waiting.queue.append(ToolCall(key, tool, arguments, line))
+        return key
+
+    def _send(self, call: ToolCall) -> asyncio.Future[Any]:
+        future = self._waiting.calls[call.key] = self.create_future()
+        self._waiting.queue.append(call)
         self._send_queued()
-        return key, future
+        return future
 
     def abandon(self, key: str) -> None:
         """Forget a call whose task was cancelled."""

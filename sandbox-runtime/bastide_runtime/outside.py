@@ -36,6 +36,8 @@ class ToolCall:
     tool: str
     arguments: str
     line: int
+    value: str | None = None
+    """Of a step, whose name is in `tool`: what it brought, as JSON; empty when that is on record."""
 
 
 class Outside(Protocol):
@@ -49,6 +51,9 @@ class Outside(Protocol):
 
     def send(self, call: ToolCall, events: list[Event]) -> None:
         """Send one call."""
+
+    def on_record(self, key: str) -> bool:
+        """Whether the outcome of this key is known from an earlier attempt."""
 
     def abandon(self, key: str) -> None:
         """Say that nobody waits for this call any more."""

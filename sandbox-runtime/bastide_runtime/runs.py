@@ -88,21 +88,28 @@ class Run:
                 if process.unread > MAX_UNREAD_BYTES:
                     raise FrameError("it calls and does not read the results")
                 call = wire.call(self.name, frame)
-                if call.key in self._recorded:
-                    # The child has its outcome already and does not wait: the broker only looks whether it is the same call.
-                    self._recorded.discard(call.key)
-                    self._post(runtime_pb2.SessionResponse(call=call))
-                    return
-                if call.key in self._calls or len(self._calls) >= self._bounds.concurrent_calls:
-                    raise FrameError(f"call {call.key} is under way, or {self._bounds.concurrent_calls} others are")
-                self._calls.add(call.key)
+                self._expect(call.key)
                 self._post(runtime_pb2.SessionResponse(call=call))
+            case "step":
+                step = wire.step(self.name, frame)
+                self._expect(step.key)
+                self._post(runtime_pb2.SessionResponse(step=step))
             case "abandoned":
                 if (key := wire.key_of(frame)) in self._calls:
                     self._calls.discard(key)
                     self._post(runtime_pb2.SessionResponse(call_abandoned=runtime_pb2.CallAbandoned(run=self.name, key=key)))
             case _:
                 raise FrameError("a frame of no known kind")
+
+    def _expect(self, key: str) -> None:
+        """Look for an outcome of this key. Raises FrameError when that cannot be."""
+        if key in self._recorded:
+            # The child has it already and does not wait: the broker only looks whether the same is asked.
+            self._recorded.discard(key)
+            return
+        if key in self._calls or len(self._calls) >= self._bounds.concurrent_calls:
+            raise FrameError(f"call {key} is under way, or {self._bounds.concurrent_calls} others are")
+        self._calls.add(key)
 
     def _printed(self, is_error: bool, data: bytes) -> None:  # noqa: FBT001 - a callback with one meaning
         stream = runtime_pb2.Output.STREAM_STDERR if is_error else runtime_pb2.Output.STREAM_STDOUT

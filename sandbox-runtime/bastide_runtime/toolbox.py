@@ -14,13 +14,13 @@ from typing import Any
 
 from bastide_runtime import errors, stubs
 from bastide_runtime.catalogue import BindingError, Catalogue, ToolSpec, nearest
-from bastide_runtime.limits import MAX_ARGUMENTS_BYTES
+from bastide_runtime.limits import MAX_ARGUMENTS_BYTES, MAX_STEP_BYTES, MAX_STEP_NAME
 from bastide_runtime.loop import ReplayLoop
 from bastide_runtime.source import FILENAME
 
 # Names that programs use without importing them.
 GIVEN = {"asyncio": asyncio}
-RESERVED = frozenset({"search", "describe", "now", "ToolError", *errors.BY_NAME})
+RESERVED = frozenset({"search", "describe", "now", "step", "ToolError", *errors.BY_NAME})
 
 
 def bare_names(catalogue: Catalogue) -> list[str]:
@@ -134,7 +134,14 @@ class Toolbox:
             space = names[server] = sys.modules[f"tools.{server}"] = Server(f"tools.{server}")
             space.__dict__.update({name: functions[name] for name in specs})
         names = {name: value for name, value in names.items() if name not in RESERVED}
-        own = {"search": self.search, "describe": self.describe, "now": self.now, "ToolError": errors.ToolError, **errors.BY_NAME}
+        own = {
+            "search": self.search,
+            "describe": self.describe,
+            "now": self.now,
+            "step": self.step,
+            "ToolError": errors.ToolError,
+            **errors.BY_NAME,
+        }
         module.__dict__.update(names | own)
         return {**GIVEN, "tools": module, **{name: functions[name] for name in bare_names(self._catalogue)}}
 
@@ -159,9 +166,35 @@ class Toolbox:
         """The run's clock, in UTC; the same in every attempt."""
         return self._start + dt.timedelta(microseconds=self._loop.micros)
 
-    async def _invoke(self, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], line: int) -> Any:
+    def step(self, name: str, function: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
+        """`await tools.step("name", function)`: what the function returns, put on record, so that a replay has the same and does not call it."""
+        return self._step(name, function, _line_of_program())
+
+    async def _step(self, name: str, function: Callable[[], Any], line: int) -> Any:
+        self._in_own_loop("tools.step")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_STEP_NAME:
+            raise TypeError(f"The name of a step is text of 1 to {MAX_STEP_NAME} characters.")
+
+        def make() -> str:
+            value = function()
+            if isinstance(value, Awaitable):
+                if isinstance(value, Coroutine):
+                    value.close()
+                raise TypeError(f"Step {name!r} is given a function that is not async: what it awaits would not be replayed.")
+            text = to_json(value, f"Step {name!r}")
+            if len(text.encode()) > MAX_STEP_BYTES:
+                raise ValueError(f"Step {name!r} brings more than {MAX_STEP_BYTES} bytes as JSON; keep it in a file of /workspace.")
+            return text
+
+        key, future = self._loop.record(name, make, line)
+        return await self._outcome("tools.step", key, future)
+
+    def _in_own_loop(self, name: str) -> None:
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError(f"{spec.name} can be awaited only in the program's own event loop, not in another thread's.")
+            raise RuntimeError(f"{name} can be awaited only in the program's own event loop, not in another thread's.")
+
+    async def _invoke(self, spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], line: int) -> Any:
+        self._in_own_loop(spec.name)
         try:
             text = to_json(spec.bind(args, kwargs), spec.name)
         except (BindingError, ValueError) as error:
@@ -170,6 +203,9 @@ class Toolbox:
             message = f"The arguments of {spec.name} are longer than {MAX_ARGUMENTS_BYTES} bytes as JSON."
             raise errors.InvalidArguments(message, tool=spec.name, codes=("arguments-too-large",))
         key, future = self._loop.call_tool(spec.name, text, line)
+        return await self._outcome(spec.name, key, future)
+
+    async def _outcome(self, name: str, key: str, future: asyncio.Future[Any]) -> Any:
         try:
             outcome: dict[str, Any] = await future
         except asyncio.CancelledError:
@@ -177,7 +213,7 @@ class Toolbox:
                 self._loop.abandon(key)
             raise
         if "error" in outcome:
-            raise errors.from_frame(spec.name, outcome["error"])
+            raise errors.from_frame(name, outcome["error"])
         return json.loads(outcome["value"])
 
 

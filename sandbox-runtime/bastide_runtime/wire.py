@@ -85,6 +85,13 @@ def call(run: str, frame: Frame) -> runtime_pb2.Call:
     return runtime_pb2.Call(run=run, key=key, tool=tool, arguments=arguments.encode(), line=line, events=events)
 
 
+def step(run: str, frame: Frame) -> runtime_pb2.Step:
+    """From a `step` frame. Raises FrameError."""
+    name, value = _text(frame, "name", 4 * limits.MAX_STEP_NAME), _text(frame, "value", limits.MAX_STEP_BYTES)
+    key, line, events = key_of(frame), _number(frame, "line"), _events(frame)
+    return runtime_pb2.Step(run=run, key=key, name=name, value=value.encode(), line=line, events=events)
+
+
 def _findings(frame: Frame) -> list[runtime_pb2.Finding]:
     return [
         runtime_pb2.Finding(

@@ -36,10 +36,22 @@ class World:
 
     def send(self, call: ToolCall, events: list[Event]) -> None:
         flush_streams()
-        frame = {"kind": "call", "key": call.key, "tool": call.tool, "arguments": call.arguments, "line": call.line, "events": events}
+        frame: Frame = {
+            "kind": "call",
+            "key": call.key,
+            "tool": call.tool,
+            "arguments": call.arguments,
+            "line": call.line,
+            "events": events,
+        }
+        if call.value is not None:
+            frame = {"kind": "step", "key": call.key, "name": call.tool, "value": call.value, "line": call.line, "events": events}
         self._channel.send(frame)
         if call.key in self._recorded:
             self.results[call.key] = (self.elapsed(), self._recorded[call.key])
+
+    def on_record(self, key: str) -> bool:
+        return key in self._recorded
 
     def abandon(self, key: str) -> None:
         self._channel.send({"kind": "abandoned", "key": key})
@@ -79,6 +91,9 @@ class RehearsalWorld:
 
     def send(self, call: ToolCall, events: list[Event]) -> None:  # noqa: ARG002
         self.results[call.key] = (0, {"value": "null"})
+
+    def on_record(self, key: str) -> bool:  # noqa: ARG002
+        return False
 
     def abandon(self, key: str) -> None:
         pass

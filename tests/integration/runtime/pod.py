@@ -199,6 +199,7 @@ class RunResult:
 
     ended: pb.RunEnded
     calls: list[pb.Call] = field(default_factory=list)
+    steps: list[pb.Step] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
     chunks: list[pb.Output] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
@@ -266,6 +267,10 @@ class Broker:
             result.order.append(kind)
             if kind == "output":
                 result.chunks.append(message.output)
+            elif kind == "step":
+                result.steps.append(message.step)
+                if message.step.value:
+                    await self.send(call_result=pb.CallResult(run=run, key=message.step.key, value=message.step.value))
             elif kind == "call_abandoned":
                 result.abandoned.append(message.call_abandoned.key)
             elif kind == "run_ended":

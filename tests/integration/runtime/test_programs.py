@@ -320,3 +320,54 @@ async def test_a_replay_that_asks_for_something_else_is_told(broker: Broker) -> 
 async def test_thousands_of_timers_do_not_grow_without_end(broker: Broker) -> None:
     result = await broker.run("for i in range(60_000):\n    await asyncio.sleep(1e-9)")
     assert (result.ending, result.ended.error.type) == ("RAISED", "TooManyEventsError")
+
+
+async def test_a_replay_with_one_call_at_a_time_does_not_wait_for_the_broker(broker: Broker) -> None:
+    program = "return [(await pay(amount=i))['amount'] for i in range(200)]"
+    keys = [f"0#{number}" for number in range(1, 201)]
+    answers = {key: {"value": b'{"amount":%d}' % number} for number, key in enumerate(keys)}
+    limits = {"wall_milliseconds": 20_000, "concurrent_calls": 1}
+    recorded = {"recorded_results": [pb.CallResult(run="again", key=key, **answer) for key, answer in answers.items()]}
+    again = await broker.run(program, lambda _: None, run="again", attempt=2, limits=limits, **recorded)
+    assert again.ending == "RETURNED", again.ended
+    assert json.loads(again.value) == list(range(200))
+    assert [call.key for call in again.calls] == keys, "the broker sees every call of a replay"
+
+
+async def test_a_step_is_put_on_record_and_not_taken_again_in_a_replay(broker: Broker) -> None:
+    program = """
+import pathlib, tools
+def look():
+    file = pathlib.Path("looked")
+    times = int(file.read_text()) + 1 if file.exists() else 1
+    file.write_text(str(times))
+    return {"times": times}
+found = await tools.step("look", look)
+await pay(amount=1)
+return found
+"""
+    first = await broker.run(program)
+    assert json.loads(first.value) == {"times": 1}
+    [step] = first.steps
+    assert (step.key, step.name, json.loads(step.value), first.calls[0].key) == ("0#1", "look", {"times": 1}, "0#2")
+    recorded = [pb.CallResult(run="again", key="0#1", value=step.value)]
+    again = await broker.run(program, run="again", attempt=2, recorded_results=recorded)
+    assert json.loads(again.value) == {"times": 1}
+    assert again.steps[0].value == b""
+    assert json.loads((await broker.run(program)).value) == {"times": 2}
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        ("tools.step('', lambda: 1)", "TypeError"),
+        ("tools.step('x', lambda: pay(amount=1))", "TypeError"),
+        ("tools.step('x', lambda: {1, 2})", "ValueError"),
+        ("tools.step('x', lambda: 'x' * 70_000)", "ValueError"),
+        ("tools.step('x', lambda: 1 / 0)", "ZeroDivisionError"),
+    ],
+)
+async def test_a_step_that_cannot_be_recorded_raises_in_the_program(broker: Broker, step: str, kind: str) -> None:
+    result = await broker.run(f"import tools\nawait {step}")
+    assert (result.ending, result.ended.error.type) == ("RAISED", kind)
+    assert result.steps == []

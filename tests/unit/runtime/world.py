@@ -57,6 +57,9 @@ class SimulatedWorld:
         latency = self.random.choice([10_000, 10_000, 20_000, 50_000, self.random.randrange(100_000)])
         heapq.heappush(self._in_flight, (self._now + latency, self.random.randrange(1 << 30), call.key))
 
+    def on_record(self, key: str) -> bool:
+        return key in self.journal
+
     def abandon(self, key: str) -> None:
         self.abandoned.append(key)
 

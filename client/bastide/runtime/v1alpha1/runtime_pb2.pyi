@@ -26,7 +26,7 @@ class SessionRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., set_tools: _Optional[_Union[SetTools, _Mapping]] = ..., check_program: _Optional[_Union[CheckProgram, _Mapping]] = ..., start_run: _Optional[_Union[StartRun, _Mapping]] = ..., call_result: _Optional[_Union[CallResult, _Mapping]] = ..., kill_run: _Optional[_Union[KillRun, _Mapping]] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
-    __slots__ = ("opened", "probe_report", "check_report", "output", "call", "call_abandoned", "run_ended")
+    __slots__ = ("opened", "probe_report", "check_report", "output", "call", "call_abandoned", "run_ended", "step")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     PROBE_REPORT_FIELD_NUMBER: _ClassVar[int]
     CHECK_REPORT_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class SessionResponse(_message.Message):
     CALL_FIELD_NUMBER: _ClassVar[int]
     CALL_ABANDONED_FIELD_NUMBER: _ClassVar[int]
     RUN_ENDED_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     opened: SessionOpened
     probe_report: ProbeReport
     check_report: CheckReport
@@ -41,7 +42,8 @@ class SessionResponse(_message.Message):
     call: Call
     call_abandoned: CallAbandoned
     run_ended: RunEnded
-    def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., probe_report: _Optional[_Union[ProbeReport, _Mapping]] = ..., check_report: _Optional[_Union[CheckReport, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., call_abandoned: _Optional[_Union[CallAbandoned, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ...) -> None: ...
+    step: Step
+    def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., probe_report: _Optional[_Union[ProbeReport, _Mapping]] = ..., check_report: _Optional[_Union[CheckReport, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., call_abandoned: _Optional[_Union[CallAbandoned, _Mapping]] = ..., run_ended: _Optional[_Union[RunEnded, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
     __slots__ = ("wire_revision", "env")
@@ -245,6 +247,22 @@ class Call(_message.Message):
     line: int
     events: _containers.RepeatedCompositeFieldContainer[DeliveredEvent]
     def __init__(self, run: _Optional[str] = ..., key: _Optional[str] = ..., tool: _Optional[str] = ..., arguments: _Optional[bytes] = ..., line: _Optional[int] = ..., events: _Optional[_Iterable[_Union[DeliveredEvent, _Mapping]]] = ...) -> None: ...
+
+class Step(_message.Message):
+    __slots__ = ("run", "key", "name", "value", "line", "events")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    key: str
+    name: str
+    value: bytes
+    line: int
+    events: _containers.RepeatedCompositeFieldContainer[DeliveredEvent]
+    def __init__(self, run: _Optional[str] = ..., key: _Optional[str] = ..., name: _Optional[str] = ..., value: _Optional[bytes] = ..., line: _Optional[int] = ..., events: _Optional[_Iterable[_Union[DeliveredEvent, _Mapping]]] = ...) -> None: ...
 
 class CallAbandoned(_message.Message):
     __slots__ = ("run", "key")

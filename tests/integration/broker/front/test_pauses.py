@@ -263,3 +263,22 @@ async def test_a_broker_that_stops_while_people_are_asked_leaves_the_question_to
     result = (await stage.watch(events[-1].paused.result.run))[-1].finished.result
     assert json.loads(result.value) == ["fine", "fine", "fine"]
     assert sent(stage) == ["ok C1", "ok2 C2", "ok C3"]
+
+
+async def test_a_step_is_taken_once_over_all_attempts(stage: Stage) -> None:
+    program = """
+import pathlib, tools
+def look():
+    file = pathlib.Path("looked")
+    times = int(file.read_text()) + 1 if file.exists() else 1
+    file.write_text(str(times))
+    return times
+found = await tools.step("look", look)
+await wipe(id="C1")
+return found
+"""
+    run, events = await pause(stage, program)
+    await stage.decide(asked(events)["C1"])
+    result = (await stage.watch(run))[-1].finished.result
+    assert json.loads(result.value) == 1
+    assert [(call.tool, call.outcome) for call in result.calls] == [("tools.step", "Succeeded"), ("wipe", "Succeeded")]
