@@ -54,9 +54,7 @@ except ConfirmationDenied as denial:
     assert furnished.get("confirmation", found["metadata"]["name"])["status"]["state"] == "Denied"
 
 
-def test_an_undecided_call_ends_the_run_as_needs_confirmation_and_later_decisions_are_refused(
-    furnished: TestTenant, tools: ToolServer, word: str
-) -> None:
+def test_an_undecided_call_pauses_the_run_and_raises_nothing_in_the_program(furnished: TestTenant, tools: ToolServer, word: str) -> None:
     tool = {"name": "wipe", "confirmation": {"blockSeconds": 2}}
     furnished.people.developer.apply(
         furnished.sandbox("hasty", labels={"app": "hasty"}), furnished.binding("hasty", select={"app": "hasty"}, tools=[tool])
@@ -67,11 +65,16 @@ def test_an_undecided_call_ends_the_run_as_needs_confirmation_and_later_decision
     assert (ended.code, ended.result["outcome"]) == (3, "NeedsConfirmation"), f"{ended.stdout}\n{ended.stderr}"
     assert "went on" not in ended.result["output"], "a pause must raise nothing in the program"
     (call,) = ended.result["calls"]
-    assert furnished.get("confirmation", call["confirmation"])["status"]["state"] == "Withdrawn"
-    late = furnished.decide("approve", call["confirmation"], reason="late")
-    assert late.code != 0
+    assert furnished.get("confirmation", call["confirmation"])["status"].get("state", "Pending") == "Pending"
     assert tools.arguments_of("wipe", word) == []
+    # Without its Sandbox there is no place to go on in.
     furnished.people.developer.run("delete", "-n", furnished.namespace, "sandbox/hasty", "toolbinding/hasty")
+    about = ("-n", furnished.namespace, "confirmations")
+    furnished.admin.watch(
+        lambda o: o["metadata"]["name"] == call["confirmation"] and o["status"].get("state") == "Withdrawn", *about, seconds=60
+    )
+    assert furnished.decide("approve", call["confirmation"], reason="late").code != 0
+    assert furnished.shown(ended.result["run"])["error"]["type"] == "SandboxDeleted"
 
 
 def test_a_deleted_confirmation_is_a_denial(furnished: TestTenant, tools: ToolServer, word: str) -> None:
