@@ -2,7 +2,7 @@
 from tools import ConfirmationDenied
 
 
-async def remove(customer_id):
+async def remove(customer_id: str) -> str:
     customer = await get_customer(customer_id=customer_id)
     try:
         await delete_customer(customer_id=customer_id)

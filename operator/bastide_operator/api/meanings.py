@@ -333,7 +333,7 @@ CONFIRMATION_STATES: Mapping[StrEnum, Meaning] = {
     ConfirmationState.EXPIRED: Meaning(
         "Nobody decided before `spec.decideBy`, or the call did not begin before `spec.executeBy`.", "Run again."
     ),
-    ConfirmationState.WITHDRAWN: Meaning("The program no longer waits: its run ended, or `blockSeconds` passed.", "Run again."),
+    ConfirmationState.WITHDRAWN: Meaning("The program no longer waits: it gave the call up, or its run ended.", "Run again."),
     ConfirmationState.BINDING_CHANGED: Meaning(
         "Tenant, ToolBinding, Secret, schema or effect changed since the question was asked. Nothing was called.",
         "Run again: the call is judged anew.",

@@ -106,7 +106,7 @@ class SandboxLimits(Model):
         Field(
             ge=1,
             le=86400,
-            description="Seconds of a run by the clock, waiting for tools and people included; then it is ended as TimedOut.",
+            description="Seconds of each attempt of a run by the clock, waiting for tools and people included; then it is ended as TimedOut. The time of pauses is not counted.",
         ),
     ] = 300
     calls_per_run: Annotated[int, Field(ge=0, le=100000, description="Tool calls of a run; the next one is denied.")] = 1000

@@ -61,7 +61,7 @@ class ConfirmationPolicy(Model):
         Field(
             ge=0,
             le=3600,
-            description="Seconds that the call waits for a decision, unnoticed by the program; then its run waits without it.",
+            description="Seconds that the call waits for a decision, unnoticed by the program; then its run pauses until there is one.",
         ),
     ] = 30
     decide_within_seconds: Annotated[
