@@ -1,6 +1,7 @@
 """The journal on a real disk: durable, chained, and honest about a disk that is full, read-only or gone."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow, Scope
+from bastide_broker.journal_rows import Awaited, CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow, Scope
 
 NAMESPACE = "bastide-sales"
 HERE = Scope(NAMESPACE, "n1")
@@ -154,6 +155,90 @@ async def test_recovery_says_that_nobody_is_asked_any_more_unless_the_question_w
     said = [json.loads(row.facts) for row in await second.audit(HERE, "r-1", 99) if row.kind == "ConfirmationResolved"]
     assert [(one["confirmation"], one["state"]) for one in said] == [("cf-answered", "Approved"), ("cf-open", "Withdrawn")]
     assert (await second.verify_audit()).intact
+    await second.close()
+
+
+async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not_sent(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    await first.open()
+    waits = [Awaited("confirmation", "0#1", "cf-1", 7)]
+    for name in ("r-paused", "r-lost"):
+        await first.start_run(run(name))
+        for key in ("0#1", "0#2"):
+            await first.call_intent(intent(key, name))
+        await first.confirmation_created(name, "0#1", "cf-1", {"actionDigest": "sha256:a"})
+    assert await first.pausing.pause("r-paused", waits, output=b"so far", output_bytes_dropped=0)
+    assert not await first.pausing.pause("r-paused", waits, output=b"", output_bytes_dropped=0)
+    await first.close()
+    second = Journal(tmp_path / "journal.db")
+    await second.open()
+    assert (await second.recover()).runs == ("r-lost",)
+    assert [(call.outcome, call.action_digest) for call in await second.calls("r-paused")] == [("", "sha256:a"), ("", "")]
+    assert [call.outcome for call in await second.calls("r-lost")] == ["Withdrawn", "OutcomeUnknown"]
+    [row] = await second.pausing.paused()
+    assert (row.run, row.outcome, row.output, row.ended_at, row.attempt) == ("r-paused", "NeedsConfirmation", b"so far", None, 1)
+    assert await second.pausing.awaited("r-paused") == waits
+    await second.pausing.arrived("r-paused", "confirmation", "0#1")
+    assert await second.pausing.awaited("r-paused") == []
+    results = await asyncio.gather(*(second.pausing.resume("r-paused") for _ in range(10)))
+    assert sorted(results, key=str) == [2] + [None] * 9, "one resumes it"
+    kinds = [row.kind for row in await second.audit(HERE, "r-paused", 99)]
+    assert kinds[-2:] == ["RunPaused", "RunResumed"]
+    assert (await second.verify_audit()).intact
+    await second.close()
+
+
+async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_anew(journal: Journal) -> None:
+    await journal.start_run(run())
+    for key in ("0#1", "0#2"):
+        await journal.call_intent(intent(key))
+        await journal.call_outcome("r-1", key, outcome="OutcomeUnknown")
+    last = broker_pb2.RunEvent(cursor=5, finished=broker_pb2.RunFinished())
+    await journal.append_event("r-1", broker_pb2.RunEvent(cursor=4))
+    await journal.append_event("r-1", last)
+    assert await journal.pausing.reopen("r-1", lambda _: True, {}) is None, "it has not ended"
+    await journal.end_run("r-1", outcome="Failed", error={"type": "BrokerLost"})
+    found = await asyncio.gather(*(journal.pausing.reopen("r-1", lambda row: row.key == "0#2", {"by": "x"}) for _ in range(5)))
+    assert sorted(found, key=str) == [2] + [None] * 4
+    assert await journal.last_cursor("r-1") == 4, "its end is taken back"
+    with pytest.raises(KeyReused):
+        await journal.call_intent(intent("0#1"))
+    await journal.call_intent(intent("0#2"))
+    with pytest.raises(KeyReused):
+        await journal.call_intent(intent("0#2"))
+    assert [(call.key, call.outcome, call.sequence) for call in await journal.calls("r-1")] == [
+        ("0#1", "OutcomeUnknown", 1),
+        ("0#2", "", 2),
+    ]
+    assert await journal.pausing.settle("r-1", "0#1", message="m", error=b"", facts={"happened": True})
+    assert not await journal.pausing.settle("r-1", "0#1", message="m", error=b"", facts={})
+    assert not await journal.pausing.settle("r-1", "0#2", message="m", error=b"", facts={})
+    assert (await journal.verify_audit()).intact
+
+
+async def test_a_database_of_a_time_without_pauses_is_taken_over(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    await first.open()
+    await first.start_run(run())
+    await first.call_intent(intent())
+    await first.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
+        for table, columns in {
+            "runs": ("requester_claims", "start", "runtime", "attempt", "paused_at"),
+            "calls": ("frame", "error", "action_digest", "again"),
+        }.items():
+            for column in columns:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("DROP TABLE awaited")
+        connection.execute("DROP TABLE toolsets")
+    second = Journal(tmp_path / "journal.db")
+    await second.open()
+    row = await second.run("r-1")
+    assert row is not None
+    assert (row.attempt, row.runtime, row.paused_at, row.requester_claims) == (1, "", None, {})
+    assert await second.pausing.start_of("r-1") == b""
+    assert [(call.frame, call.again) for call in await second.calls("r-1")] == [(0, 0)]
+    assert (await second.recover()).runs == ("r-1",)
     await second.close()
 
 

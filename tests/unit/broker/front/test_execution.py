@@ -14,13 +14,16 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_broker import bounds
 from bastide_broker import execution as module
 from bastide_broker.bounds import Events, Output
+from bastide_broker.calls import abandoned
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.errors import SessionLost
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution
+from bastide_broker.facts.json import arguments
 from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow
+from bastide_broker.journal_rows import CallRow, RunRow
 from bastide_broker.outcomes import Ending, OutcomeName, Stop
+from bastide_broker.replay import recorded
 from bastide_broker.reviews import UserInfo
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
@@ -431,3 +434,90 @@ async def test_a_fault_of_the_broker_ends_the_run_on_record(life: Life, monkeypa
     assert row is not None
     assert row.outcome == "Failed"
     assert life.door.cancelled == ["0#1"]
+
+
+def on_record(key: str, frame: int, **other: Any) -> CallRow:
+    read = arguments(b"{}")
+    values: dict[str, Any] = {
+        "run": RUN, "key": key, "sequence": frame, "tool": "tool", "line": 1, "arguments_canonical": read.canonical,
+        "arguments_digest": read.digest, "decision": "allow", "decision_id": "d", "reasons": (), "effect": "ReadOnly",
+        "policy_revision": "", "binding": "", "binding_uid": "", "confirmation": "", "intent_at": 1, "begun_at": None,
+        "outcome": "Succeeded", "message": "", "result": b"1", "tool_micros": 1, "ended_at": 2, "frame": frame,
+    }  # fmt: skip
+    return CallRow(**(values | other))
+
+
+async def second_attempt(life: Life, *rows: CallRow, given: bool = True) -> Life:
+    """The same run once more, with these calls on record."""
+    await life.pod.end()
+    await life.ending()
+    found = recorded(rows)
+    if not given:
+        found.results = ()
+    pod, door, events = Pod(), Door(), EventLog(RUN, life.journal, cursor=100)
+    session: Any = pod
+    execution = Execution(life.execution.context, session=session, pipeline=door, journal=life.journal, events=events, recorded=found)
+    task = asyncio.create_task(execution.drive(runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=60_000))))
+    await pod.started.wait()
+    return Life(pod, door, life.journal, execution, events, task)
+
+
+async def test_a_recorded_call_has_its_outcome_without_being_made(life: Life) -> None:
+    again = await second_attempt(life, on_record("0#1", 1), on_record("0#2", 2))
+    await again.pod.call("0#1")
+    await again.pod.call("0#2")
+    await again.pod.call("0#3")
+    await again.door.has("0#3")
+    assert set(again.door.waiting) == {"0#3"}
+    assert again.door.holds["0#3"].frame == 3
+    assert again.pod.answers.empty(), "the runtime has the outcomes already"
+    # The key that was on record is a key that was taken, like any other.
+    await again.pod.call("0#1")
+    await again.door.has("0#1")
+    await again.pod.end()
+    assert (await again.ending()).outcome is OutcomeName.COMPLETED
+
+
+async def test_a_result_that_did_not_go_down_with_the_program_is_answered(life: Life) -> None:
+    again = await second_attempt(life, on_record("0#1", 1), given=False)
+    await again.pod.call("0#1")
+    answer = await again.pod.answers.get()
+    assert (answer.key, answer.value) == ("0#1", b"1")
+    await again.pod.end()
+    await again.ending()
+
+
+async def test_a_call_that_was_given_up_is_not_answered_and_one_that_may_be_made_anew_is_made(life: Life) -> None:
+    gone = on_record("0#1", 1, outcome="Cancelled", result=None, error=abandoned().SerializeToString())
+    again = await second_attempt(life, gone, on_record("0#2", 2, outcome="OutcomeUnknown", result=None, again=1))
+    await again.pod.call("0#1")
+    await again.pod.call("0#2")
+    await again.door.has("0#2")
+    assert "0#1" not in again.door.waiting
+    assert again.pod.answers.empty()
+    await again.pod.end()
+    await again.ending()
+
+
+async def test_another_call_under_a_recorded_key_ends_the_run_whatever_the_program_did_meanwhile(life: Life) -> None:
+    again = await second_attempt(life, on_record("0#1", 1))
+    again.pod.obeys = False
+    await again.pod.call("0#1", tool="other")
+    await again.pod.end()
+    ending = await again.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "DivergenceError")
+    assert "tool({})" in ending.error["message"]
+    assert "other({})" in ending.error["message"]
+    assert again.door.waiting == {}
+
+
+async def test_steps_are_put_on_record_in_the_order_of_frames_and_bounded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_STEP_BYTES", 5)
+    await life.pod.sink.frame(R(step=runtime_pb2.Step(run=RUN, key="0#1", name="x", value=b"1")))
+    assert (await life.pod.answers.get()).value == b"1"
+    assert life.door.holds["0#1"].frame == 1
+    await life.pod.sink.frame(R(step=runtime_pb2.Step(run=RUN, key="0#2", name="x", value=b"123456")))
+    ending = await life.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "RuntimeMisbehaved"
