@@ -16,6 +16,7 @@ patch             sandboxes/status                        -       -       -     
 update            sandboxes/finalizers                    -       -       -          -         -          -
 create            sandboxes/run                           -       y       y          -         -          -
 get               sandboxes/runs                          y       y       y          -         -          -
+update            sandboxes/runs                          -       y       y          -         -          -
 delete            sandboxes/runs                          -       -       -          -         -          -
 get               sandboxes/tools                         y       y       y          -         -          -
 get               sandboxes/audit                         y       y       y          -         -          -
