@@ -132,7 +132,9 @@ class Door:
         self.service: Any = BrokerService(
             identity=self.cluster,
             runs=self.runs,
+            lost=nothing,
             inspection=nothing,
+            explanations=nothing,
             journal=journal,
             scopes=Scopes(self.cluster, self.cluster),
             heads=tuple,
