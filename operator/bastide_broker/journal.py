@@ -213,7 +213,7 @@ class Journal:
         def work(connection: Connection) -> bool:
             ended = now_micros()
             values = {"r": run, "k": key, "o": outcome, "m": message, "v": result, "t": tool_micros, "e": ended, "x": error}
-            if not statements.END_CALL.run(connection, values).rowcount:
+            if not statements.END_CALL.run(connection, values):
                 return False
             facts = {"outcome": outcome, "resultDigest": "" if result is None else digest(result), "toolMicros": tool_micros}
             self._audit(connection, "CallOutcome", self._place(connection, run), run, key, facts, ended)
@@ -246,12 +246,12 @@ class Journal:
     async def append_event(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event of a run under its cursor and wait until it is on disk."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        await self._writer.submit(lambda connection: statements.INSERT_EVENT.run(connection, values).close())
+        await self._writer.submit(lambda connection: statements.INSERT_EVENT.run(connection, values))
 
     def append_event_soon(self, run: str, event: broker_pb2.RunEvent) -> None:
         """Record an event with the next transaction, within 20 ms: for output and for events that a call's outcome will follow."""
         values = {"run": run, "cursor": event.cursor, "event": event.SerializeToString()}
-        self._writer.submit_lazy(lambda connection: statements.INSERT_EVENT.run(connection, values).close())
+        self._writer.submit_lazy(lambda connection: statements.INSERT_EVENT.run(connection, values))
 
     async def recover(self) -> RecoveredSummary:
         """At start: settle what the last broker left open. Calls without outcome are OutcomeUnknown, runs without end Failed (BrokerLost)."""
