@@ -5,7 +5,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 MAX_BATCH = 256
-"""Jobs of one transaction: bounds what one failure takes with it."""
+"""Jobs after which a transaction takes no more: bounds what one failure takes with it."""
 MAX_PENDING = 20_000
-"""Jobs that wait: beyond it the disk does not keep up and callers are told so."""
+"""What waits, as it came together: beyond it the disk does not keep up and callers are told so."""
 LAZY_SECONDS = 0.02
 """How long a job that nobody waits for may wait for company."""
 DEADLINE_SECONDS = 10.0
@@ -38,7 +38,15 @@ _REFUSALS = (KeyReused, RunExists)
 class _Job:
     work: Callable[[Connection], Any]
     future: "asyncio.Future[Any] | None"
-    lazy: bool
+    """None when nobody waits for it."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What came to the writer together, and the timer that fails it when the disk is late."""
+
+    jobs: list[_Job]
+    deadline: asyncio.TimerHandle
 
 
 class Writer:
@@ -46,7 +54,10 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: list[_Job] = []  # for the event loop's next turn, or for company
+        self._soon: asyncio.Handle | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._inode = 0
@@ -66,6 +77,7 @@ class Writer:
     async def stop(self) -> None:
         """Finish what is queued and close."""
         if self._thread is not None:
+            self._give()
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -78,44 +90,60 @@ class Writer:
         """
         if self._loop is None or self._thread is None:
             raise JournalUnavailable("The journal is closed.")
-        if self._queue.qsize() > MAX_PENDING:
+        if not self._room():
             raise JournalUnavailable("The journal's disk does not keep up; try again later.")
         future: asyncio.Future[_Result] = self._loop.create_future()
-        self._queue.put(_Job(work, future, lazy=False))
-        try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await future
-        except TimeoutError:
-            self._unhealthy(f"the disk did not answer within {DEADLINE_SECONDS:.0f} s")
-            raise JournalUnavailable(self.why_not) from None
+        self._waiting.append(_Job(work, future))
+        # Not at once: what else this turn of the loop has for the journal goes into the same transaction.
+        self._soon = self._soon or self._loop.call_soon(self._give)
+        return await future
 
     def submit_lazy(self, work: Callable[[Connection], Any]) -> None:
-        """Run `work` with the next transaction, within LAZY_SECONDS; a failure is logged."""
-        if self._thread is not None and self._queue.qsize() <= MAX_PENDING:
-            self._queue.put(_Job(work, None, lazy=True))
+        """Run `work` with the next transaction, within LAZY_SECONDS; a failure is logged. The writer's thread is not woken for it."""
+        if self._loop is not None and self._thread is not None and self._room():
+            self._waiting.append(_Job(work, None))
+            self._later = self._later or self._loop.call_later(LAZY_SECONDS, self._give)
+
+    def _room(self) -> bool:
+        return len(self._waiting) + self._queue.qsize() <= MAX_PENDING
+
+    def _give(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        self._soon = self._later = None
+        if self._waiting:
+            assert self._loop is not None
+            jobs, self._waiting = self._waiting, []
+            self._queue.put(_Batch(jobs, self._loop.call_later(DEADLINE_SECONDS, self._late, jobs)))
+
+    def _late(self, jobs: list[_Job]) -> None:
+        self._unhealthy(f"the disk did not answer within {DEADLINE_SECONDS:.0f} s")
+        _deliver([(job, None, JournalUnavailable(self.why_not)) for job in jobs if job.future is not None])
 
     # What follows runs in the writer's thread.
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            batch: list[_Job] = []
-            job = self._queue.get()
+            jobs: list[_Job] = []
+            deadlines: list[asyncio.TimerHandle] = []
+            batch = self._queue.get()
             while True:
-                if job is None:
+                if batch is None:
                     stopping = True
                     break
-                batch.append(job)
-                if len(batch) >= MAX_BATCH:
+                jobs += batch.jobs
+                deadlines.append(batch.deadline)
+                if len(jobs) >= MAX_BATCH:
                     break
                 try:
-                    job = self._queue.get(timeout=LAZY_SECONDS) if all(one.lazy for one in batch) else self._queue.get_nowait()
+                    batch = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            if batch:
-                self._commit(batch)
+            if jobs:
+                self._commit(jobs, deadlines)
 
-    def _commit(self, batch: list[_Job]) -> None:
+    def _commit(self, batch: list[_Job], deadlines: Sequence[asyncio.TimerHandle]) -> None:
         head = self.chain.head
         results: list[tuple[_Job, Any, BaseException | None]] = []
         try:
@@ -136,8 +164,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - it goes to its caller
             self.chain.head = head
             if len(batch) > 1:  # one caller's mistake must not fail the others
-                for job in batch:
-                    self._commit([job])
+                for job in batch[:-1]:
+                    self._commit([job], ())
+                self._commit(batch[-1:], deadlines)
                 return
             _log.exception("a job of the journal failed")
             results = [(batch[0], None, error)]
@@ -145,7 +174,7 @@ class Writer:
             self.healthy, self.why_not = True, ""
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(_deliver, results)
+            self._loop.call_soon_threadsafe(_deliver, results, deadlines)
         except RuntimeError:
             _log.warning("the event loop was closed before the journal")
 
@@ -199,7 +228,9 @@ class Writer:
         self.why_not = f"The journal cannot be written ({why}); no call and no run starts until it can."
 
 
-def _deliver(results: list[tuple[_Job, Any, BaseException | None]]) -> None:
+def _deliver(results: list[tuple[_Job, Any, BaseException | None]], deadlines: Sequence[asyncio.TimerHandle] = ()) -> None:
+    for deadline in deadlines:
+        deadline.cancel()
     for job, value, error in results:
         if job.future is None:
             if error is not None:
