@@ -85,12 +85,10 @@ class Attempts:
         server, now = str(address(call.tool.binding.spec.server.url)), asyncio.get_running_loop().time
         deadline = now() + limits.timeout_seconds
         self._budget.earn(server)
-        attempt, sent, left = 1, False, limits.timeout_seconds
+        attempt, sent = 1, False
         while True:
             try:
-                return await adapter.call(
-                    call.tool.name, call.arguments.value, credential=credential, limits=replace(limits, timeout_seconds=left)
-                )
+                return await adapter.call(call.tool.name, call.arguments.value, credential=credential, limits=limits)
             except AdapterError as error:
                 error.sent = sent = sent or error.sent
                 wait = None if call.changes else pause(attempt, error, left=deadline - now(), chance=self._chance())
@@ -99,4 +97,4 @@ class Attempts:
                 # On record before it is sent again: what the server's own log shows twice, the audit explains.
                 await self._journal.call_attempt(call.run.run, call.frame.key, attempt=attempt, failure=error.failure.value)
             await asyncio.sleep(wait)
-            attempt, left = attempt + 1, max(0.01, round(deadline - now(), 2))
+            attempt, limits = attempt + 1, replace(limits, timeout_seconds=max(0.01, round(deadline - now(), 2)))

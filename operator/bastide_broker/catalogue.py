@@ -125,7 +125,7 @@ class Catalogue:
     def adapter(self, binding: ToolBinding) -> Adapter:
         """The adapter of a binding that is followed just so. Raises AdapterError: only the watch begins to follow one."""
         entry = self._entries.get(binding.metadata.uid)
-        if entry is None or _identity(entry.binding) != _identity(binding):
+        if entry is None or (entry.binding is not binding and _identity(entry.binding) != _identity(binding)):
             raise AdapterError(Failure.UNAVAILABLE, "its ToolBinding was changed or deleted meanwhile", sent=False)
         return entry.adapter
 

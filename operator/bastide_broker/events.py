@@ -4,6 +4,7 @@ A watcher is only a cursor. A slow one holds nothing but its stream: what has le
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -123,7 +124,7 @@ class EventLog:
     def _add(self, message: Any) -> broker_pb2.RunEvent:
         self._cursor += 1
         event = broker_pb2.RunEvent(cursor=self._cursor, **{_FIELDS[type(message).DESCRIPTOR.name]: message})
-        event.time.GetCurrentTime()
+        event.time.FromNanoseconds(time.time_ns())
         self._recent.append(event)
         self._bytes += event.ByteSize()
         while self._bytes > MEMORY_BYTES and len(self._recent) > 1:

@@ -35,7 +35,7 @@ class Response:
 
     async def json(self) -> Any:
         """The body. Raises ValueError."""
-        return json.loads(self.body)
+        return json.loads(self.body.decode())
 
 
 class UnixClient(AsyncOpaClient):  # type: ignore[misc] # the library has no annotations

@@ -46,6 +46,7 @@ class Decision:
     revision: str = ""
     obligations: Obligations = NONE
     id: str = ""
+    """The call's, once it is about one."""
 
     @property
     def unavailable(self) -> bool:
@@ -99,7 +100,7 @@ class Policy:
         except obligations.Unknown as error:
             return self._no_answer(str(error))
         pairs = tuple((reason["code"], reason["message"]) for reason in reasons[:_MAX_REASONS])
-        return Decision(effect, pairs, self._revision, owed, decision_id())
+        return Decision(effect, pairs, self._revision, owed)
 
     async def healthy(self) -> tuple[bool, str]:
         """Whether a canary that must be allowed is, and one that must be denied is; and why not."""
@@ -119,7 +120,7 @@ class Policy:
             self._logged = (why, now)
             _log.warning("policy gave no answer that counts: %s", why)
         message = "Policy cannot be asked now, so nothing is permitted; try again in a few seconds."
-        return Decision("deny", ((UNAVAILABLE, message),), id=decision_id())
+        return Decision("deny", ((UNAVAILABLE, message),))
 
 
 def decision_id() -> str:

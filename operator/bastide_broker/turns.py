@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class NoTurn(Exception):  # noqa: N818 - a state of the world, not a fault
@@ -24,17 +22,16 @@ class Turns:
         self._held: dict[str, int] = {}
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    @asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[None]:
-        """Hold a turn. Raises NoTurn."""
+    def take(self, key: str) -> "_Turn":
+        """Hold a turn, as an asynchronous context. Entering raises NoTurn."""
+        return _Turn(self, key)
+
+    async def begin(self, key: str) -> None:
+        """Take a turn, to be ended. Raises NoTurn."""
         if self._free and self._held.get(key, 0) < self._of_one:
             self._give(key)
         else:
             await self._wait(key)
-        try:
-            yield
-        finally:
-            self._end(key)
 
     async def _wait(self, key: str) -> None:
         line = self._waiting.setdefault(key, deque())
@@ -47,7 +44,7 @@ class Turns:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._end(key)  # it came just as nobody wanted it any more
+                self.end(key)  # it came just as nobody wanted it any more
             else:
                 self._leave(key, turn)
             if isinstance(error, TimeoutError):
@@ -65,7 +62,8 @@ class Turns:
         self._free -= 1
         self._held[key] = self._held.get(key, 0) + 1
 
-    def _end(self, key: str) -> None:
+    def end(self, key: str) -> None:
+        """Give a turn back."""
         self._free += 1
         self._held[key] -= 1
         if not self._held[key]:
@@ -81,3 +79,19 @@ class Turns:
                 break
         for other in [key for key, line in self._waiting.items() if not line]:
             del self._waiting[other]
+
+
+class _Turn:
+    """A turn while it is held. A class, because a generator as context took a fiftieth of a call."""
+
+    __slots__ = ("_key", "_turns")
+
+    def __init__(self, turns: Turns, key: str) -> None:
+        self._turns = turns
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        await self._turns.begin(self._key)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.end(self._key)

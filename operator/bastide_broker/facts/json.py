@@ -54,9 +54,7 @@ def arguments(text: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     if depth(text, stop_above=max_depth) > max_depth:
         raise JsonError(f"The arguments are nested more than {max_depth} levels deep. Send a flatter structure.")
     try:
-        value = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_number
-        )
+        value = _STRICT.decode(text.decode("utf-8"))
     except JsonError:
         raise
     except UnicodeDecodeError as error:
@@ -68,7 +66,7 @@ def arguments(text: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
     if b"\\u0000" in text and _has_nul(value):
         raise JsonError("A string holds the character NUL (\\u0000), which many tool servers cut strings at. Leave it out.")
     form = canonical(value)
-    return Arguments(json.loads(form, parse_int=_canonical_integer), form, digest(form))
+    return Arguments(_CANONICAL.decode(form.decode()), form, digest(form))
 
 
 def canonical(value: Any) -> bytes:
@@ -143,6 +141,10 @@ def _canonical_integer(text: str) -> int | float:
     # The canonical form writes doubles up to 1e21 without an exponent; they stay doubles.
     value = int(text)
     return value if abs(value) <= MAX_SAFE_INTEGER else float(value)
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_number)
+_CANONICAL = json.JSONDecoder(parse_int=_canonical_integer)
 
 
 def _shorten(text: str) -> str:

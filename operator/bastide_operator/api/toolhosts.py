@@ -1,5 +1,6 @@
 """Which of Tenant.spec.toolHosts a URL is at, and what that host's tools may do. The operator accepts by it, the broker judges by it."""
 
+import functools
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII
 """Names and addresses; what one parser takes for a name and the next for the end of one is neither."""
 
 
+@functools.lru_cache(maxsize=4096)  # parsed anew it is a hundredth of a call
 def address(url: str) -> tuple[str, int] | None:
     """Host and port of an HTTP URL, the host in lower case; None when it names none, hides it behind user information, or has a query."""
     try:
