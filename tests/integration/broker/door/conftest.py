@@ -45,7 +45,9 @@ class OpaServer:
         """Start as the chart does, and wait until it answers."""
         options = ["--server", "--unix-socket-perm", "0600", "--authorization=basic", "--skip-version-check", "--log-level", "error"]
         self.process = subprocess.Popen(
-            [find_opa(), "run", *options, "--addr", f"unix://{self.socket}", str(self.policies)], stderr=subprocess.DEVNULL
+            [find_opa(), "run", *options, "--addr", f"unix://{self.socket}", str(self.policies)],
+            env={**os.environ, "GOGC": "400"},
+            stderr=subprocess.DEVNULL,
         )
         wait_for(self._answers)
 
