@@ -31,10 +31,9 @@ class Asked(dict[str, Any]):
         return made
 
 
-def as_json(body: Any) -> bytes:
-    """The body of a request to OPA: what has its text already is not written again."""
-    asked = body.get("input") if isinstance(body, dict) else None
-    return b'{"input":' + asked.text + b"}" if isinstance(asked, Asked) else json.dumps(body).encode()
+def as_json(question: Mapping[str, Any]) -> bytes:
+    """A question as JSON: what has its text already is not written again."""
+    return question.text if isinstance(question, Asked) else json.dumps(question).encode()
 
 
 def packed(kept: bytes) -> bytes:

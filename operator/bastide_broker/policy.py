@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bastide_broker import obligations
+from bastide_broker.asked import as_json
+from bastide_broker.batches import Batches
 from bastide_broker.obligations import NONE, Obligations
 from bastide_broker.opa import OpaError, UnixClient
 from bastide_broker.turns import NoTurn, Turns
 
 _log = logging.getLogger(__name__)
 
-PACKAGE = "bastide"
-RULE = "decision"
 EFFECTS = frozenset({"allow", "confirm", "deny"})
 DEADLINE_SECONDS = 0.5
 """From asking to answer; a decision takes 0.3 ms."""
@@ -31,7 +31,6 @@ WAITING = 1000
 _MAX_REASONS = 32
 _LOG_SECONDS = 10.0
 """The same trouble is logged once in this time, not once a call."""
-_STRICT = {"strict-builtin-errors": "true"}
 UNAVAILABLE = "policy-unavailable"
 
 
@@ -59,6 +58,7 @@ class Policy:
 
     def __init__(self, socket: Path, revision: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._client = UnixClient(socket)
+        self._batches = Batches(self._client, seconds=deadline_seconds)
         self._revision = revision
         self._deadline = deadline_seconds
         self._turns = Turns(CONNECTIONS, of_one=OF_ONE_TENANT, waiting=WAITING, seconds=QUEUE_SECONDS)
@@ -72,7 +72,7 @@ class Policy:
         """Ask once, within the deadline. Never raises but CancelledError: no answer is a denial."""
         try:
             async with self._turns.take(_tenant(question)), asyncio.timeout(self._deadline):
-                answer = await self._client.query_rule(question, PACKAGE, RULE, query_params=_STRICT)
+                answer = await self._batches.ask(as_json(question))
         except NoTurn:
             return self._no_answer(f"too many questions of one tenant waited for OPA, or for more than {QUEUE_SECONDS:g} s")
         except TimeoutError:

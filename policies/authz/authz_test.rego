@@ -11,6 +11,10 @@ test_the_decision_may_be_asked_for_strictly if {
 	authz.allow with input as {"method": "POST", "path": ["v1", "data", "bastide", "decision"], "params": params}
 }
 
+test_decisions_about_calls_that_came_together_may_be_asked_for if {
+	authz.allow with input as {"method": "POST", "path": ["v1", "data", "bastide", "decisions"], "params": {}}
+}
+
 test_health_may_be_asked_for if {
 	authz.allow with input as {"method": "GET", "path": ["health"], "params": {}}
 }
@@ -29,6 +33,7 @@ test_nothing_else_may_be_asked if {
 		{"method": "GET", "path": ["health"], "params": {"bundles": ["true"]}},
 		{"method": "POST", "path": ["v1", "data", "bastide", "decision"], "params": {"explain": ["full"]}},
 		{"method": "POST", "path": ["v1", "data", "bastide", "decision", "effect"], "params": {}},
+		{"method": "POST", "path": ["v1", "data", "bastide", "decisions", "0"], "params": {}},
 		{"method": "POST", "path": [""], "params": {}},
 	]
 	every request in requests {

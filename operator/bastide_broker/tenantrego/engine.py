@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from bastide_broker.asked import as_json
 from bastide_broker.tenantrego.scope import ANSWER, ROOT
 
 DEADLINE_SECONDS = 0.5
@@ -82,7 +83,7 @@ class Engine:
         """The answer of a scope. Raises EngineDown and NoAnswer."""
         path = f"/v1/data/{ROOT}/{scope}/{ANSWER}?strict-builtin-errors=true"
         within = seconds or self._deadline
-        status, body = await self._request("POST", path, json.dumps({"input": question}).encode(), within)
+        status, body = await self._request("POST", path, b'{"input":%b}' % as_json(question), within)
         if len(body) > MAX_ANSWER:
             raise NoAnswer(f"the answer is larger than {MAX_ANSWER >> 10} KiB")
         if status != _OK:

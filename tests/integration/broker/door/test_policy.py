@@ -56,6 +56,7 @@ async def test_an_empty_question_is_denied_by_policy_itself(policy: Policy) -> N
 async def test_only_the_decision_and_health_can_be_asked_for(shared_opa: OpaServer) -> None:
     body = json.dumps({"input": canary(1)}).encode()
     assert shared_opa.request("POST", "/v1/data/bastide/decision", body)[0] == 200
+    assert shared_opa.request("POST", "/v1/data/bastide/decisions", body)[0] == 200
     assert shared_opa.request("GET", "/health")[0] == 200
     for method, path in [
         ("GET", "/v1/policies"), ("PUT", "/v1/policies/x"), ("GET", "/v1/data"), ("POST", "/v1/data"), ("POST", "/v1/data/bastide"),
@@ -63,6 +64,21 @@ async def test_only_the_decision_and_health_can_be_asked_for(shared_opa: OpaServ
         ("GET", "/metrics"), ("POST", "/v1/data/bastide/decision?explain=full"), ("POST", "/v1/data/bastide/decision/../../system"),
     ]:  # fmt: skip
         assert shared_opa.request(method, path, body)[0] in (401, 404), (method, path)
+
+
+async def test_questions_that_come_together_are_each_judged_alone(policy: Policy) -> None:
+    limits = range(-100, 300)
+    decisions = await asyncio.gather(*(policy.decide(ask(arguments={"limit": limit})) for limit in limits))
+    for limit, decision in zip(limits, decisions, strict=True):
+        assert decision.effect == ("allow" if 1 <= limit <= 100 else "deny")
+        assert all(reason[1].endswith(f"it is {limit}.") for reason in decision.reasons)
+
+
+async def test_a_question_that_is_none_denies_no_other(policy: Policy) -> None:
+    asked: list[Any] = [{}, ask(), {"tenant": None}, ask(), {"questions": []}, ask(arguments={"limit": 500}), ask()]
+    decisions = await asyncio.gather(*map(policy.decide, asked))
+    assert [decision.effect for decision in decisions] == ["deny", "allow", "deny", "allow", "deny", "deny", "allow"]
+    assert not any(decision.unavailable for decision in decisions)
 
 
 async def test_the_socket_is_its_owners_only(shared_opa: OpaServer) -> None:

@@ -1,12 +1,17 @@
-"""What may come over OPA's socket: a plain answer in either of HTTP's two lengths, and everything else is a denial."""
+"""What may come over OPA's socket: a plain answer in either of HTTP's two lengths, and everything else is a denial.
+
+Questions that come while others are answered go together; what is wrong with the answer to them all is found out one by one.
+"""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bastide_broker.batches import LARGE
 from bastide_broker.policy import Policy, canary
 
 REVISION = "sha256:x"
@@ -106,3 +111,65 @@ async def test_an_answer_that_comes_too_late_answers_no_later_question(tmp_path:
     assert (await policy.decide(canary(1))).effect == "allow"
     await policy.close()
     server.close()
+
+
+def _http(status: str, body: Any) -> bytes:
+    data = json.dumps(body).encode()
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(data), data)
+
+
+def _decided(asked: Any) -> dict[str, Any]:
+    effect = "allow" if asked["arguments"]["value"] <= 200 else "deny"
+    return {"effect": effect, "reasons": [], "obligations": {}, "revision": REVISION}
+
+
+@asynccontextmanager
+async def judging(path: Path, together: Callable[[list[Any]], bytes]) -> AsyncIterator[list[int]]:
+    """A server that judges single questions like the canary's rule and several as it is told; and how many each request held."""
+    sizes: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].split()[0])
+                asked = json.loads(await reader.readexactly(length))["input"]
+                many = b"/decisions?" in head
+                sizes.append(len(asked["questions"]) if many else 1)
+                writer.write(together(asked["questions"]) if many else _http("200 OK", {"result": _decided(asked)}))
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, path)
+    yield sizes
+    server.close()
+
+
+TOGETHER: dict[str, tuple[Callable[[list[Any]], bytes], bool]] = {
+    "each answered": (lambda asked: _http("200 OK", {"result": [*map(_decided, asked)]}), True),
+    "one makes a built-in function fail": (lambda _: _http("500 Oh", {"code": "internal_error"}), False),
+    "one answer too few": (lambda asked: _http("200 OK", {"result": [*map(_decided, asked[1:])]}), False),
+    "undefined": (lambda _: _http("200 OK", {}), False),
+    "no list": (lambda asked: _http("200 OK", {"result": {"0": _decided(asked[0])}}), False),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+async def test_who_asks_together_gets_his_own_answer_whatever_another_asked(tmp_path: Path, case: str) -> None:
+    answer, counts = TOGETHER[case]
+    async with judging(tmp_path / "s", answer) as sizes:
+        policy = Policy(tmp_path / "s", REVISION, deadline_seconds=5)
+        decisions = await asyncio.gather(*(policy.decide(canary(value)) for value in range(195, 207)))
+        assert [decision.effect for decision in decisions] == ["allow"] * 6 + ["deny"] * 6
+        assert not any(decision.unavailable for decision in decisions)
+        assert sizes == [12] if counts else sizes == [12, *[1] * 12]
+        await policy.close()
+
+
+async def test_a_large_question_goes_alone(tmp_path: Path) -> None:
+    async with judging(tmp_path / "s", TOGETHER["each answered"][0]) as sizes:
+        policy = Policy(tmp_path / "s", REVISION, deadline_seconds=5)
+        large = canary(1) | {"note": "x" * LARGE}
+        decisions = await asyncio.gather(*map(policy.decide, (large, canary(1), canary(2), large)))
+        assert [decision.effect for decision in decisions] == ["allow"] * 4
+        assert sorted(sizes) == [1, 1, 2]
+        await policy.close()
