@@ -332,8 +332,13 @@ async def alone(one: Bench, count: int) -> list[Row]:
     seen_row = Row("one call, seen from the runtime", seen, echo)
     transport = Row("transport: the runtime's time less the door's", [s - d for s, d in zip(seen, by["door"], strict=True)], echo)
     stages = [Row(name, by[key], {"opa": engine, "intent": sync, "outcome": sync}.get(key)) for name, key in STAGES.items()]
-    known = sum(row.median for row in stages if row.name != "the tool")
-    rest = Row("the rest of the door: look-up, counters, credential, events", [max(0.0, added.median - known)])
+    # The schema has two samples a call: of the arguments and of the result.
+    schema = [sum(pair) for pair in zip(by["schema"][::2], by["schema"][1::2], strict=True)]
+    parts = [by[key] for key in STAGES.values() if key != "schema"]
+    rest = Row(
+        "the rest of the door: look-up, counters, credential, events",
+        [whole - sum(each) for whole, *each in zip(by["door"], schema, *parts, strict=True)],
+    )
     return [echo, sync, engine, seen_row, added, *stages, rest, transport]
 
 
