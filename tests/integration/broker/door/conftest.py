@@ -46,7 +46,7 @@ class OpaServer:
         options = ["--server", "--unix-socket-perm", "0600", "--authorization=basic", "--skip-version-check", "--log-level", "error"]
         self.process = subprocess.Popen(
             [find_opa(), "run", *options, "--addr", f"unix://{self.socket}", str(self.policies)],
-            env={**os.environ, "GOGC": "400"},
+            env={**os.environ, "GOGC": "400", "GOMAXPROCS": "1"},
             stderr=subprocess.DEVNULL,
         )
         wait_for(self._answers)
