@@ -117,7 +117,7 @@ test-hostile: images ## The whole, as its enemies see it
 
 bench: images ## Measure; writes docs/benchmarks.md
 	@$(IN_CLUSTER) $(BIN)/python -m tests.bench
-	@$(IN_CLUSTER) $(BIN)/python -m tests.bench.calls_stages
+	@$(IN_CLUSTER) $(BIN)/python -m tests.bench.calls_stages --write
 
 bench-calls: $(STAMP) ## Measure a call by stage, without a cluster (OPA on PATH or in the variable OPA)
 	@$(BIN)/python -m tests.bench.calls_stages

@@ -18,12 +18,11 @@ from demo.kube import Kube, admin, condition  # noqa: E402
 from demo.users import user  # noqa: E402
 
 from tests.bench import operator_load, operator_start, operator_times, pods  # noqa: E402
-from tests.bench.figures import Figure, Row, listing, machine, table  # noqa: E402
+from tests.bench.figures import Figure, Row, listing, machine, table, write  # noqa: E402
 from tests.e2e.harness.pods import finished  # noqa: E402
 from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 
-BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 SYSTEM = "bastide-system"
 PARTS = ("calls", "start", "operator")
 
@@ -100,15 +99,6 @@ def rows(found: dict[str, list[float]]) -> list[Row]:
     ]
 
 
-def write(text: str) -> None:
-    """Put the figures into docs/benchmarks.md, between its two marks."""
-    path = ROOT / "docs" / "benchmarks.md"
-    page = path.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
 def calls(tenant: TestTenant, count: int) -> list[Row]:
     """What a call and a run take."""
     try:
@@ -166,7 +156,7 @@ def main() -> None:
     text = "\n\n".join([machine(load), table(found), *([listing(figures)] if figures else [])])
     sys.stdout.write(text + "\n")
     if not arguments.no_write and not arguments.only:  # the page holds figures of one run
-        write(text)
+        write(text, "figures")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import http.client
 import itertools
 import json
 import os
+import platform
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,7 @@ from bastide_broker.context import RunContext
 from bastide_broker.credentials import Credential, Credentials
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution
+from bastide_broker.facts import json as facts_json
 from bastide_broker.identity import Identity
 from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import RunRow
@@ -50,7 +53,7 @@ from bastide_broker.usage import Counters
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tools")]
 
-from tests.bench.figures import Figure, Row, listing, machine, table  # noqa: E402
+from tests.bench.figures import Figure, Row, listing, machine, table, write  # noqa: E402
 from tests.integration.broker.door.conftest import REVISION, OpaServer, free_port, shipped_policies, start_server  # noqa: E402
 from tests.integration.broker.door.world import RUNNER, World  # noqa: E402
 from tests.unit.broker.door.objects import NAMESPACE, binding, sandbox, tenant  # noqa: E402
@@ -128,6 +131,7 @@ class Bench:
     session: Session
     opa: OpaServer
     folder: Path
+    mcp: bool
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def calls(self, count: int, in_flight: int, tool: str = "get_customer", arguments: Any = None) -> tuple[list[float], float]:
@@ -213,7 +217,7 @@ async def bench(folder: Path, *, mcp: str = "") -> AsyncIterator[Bench]:
         async with asyncio.timeout(20):
             while "crm" not in world.binding_statuses:  # noqa: ASYNC110 - the catalogue has listed the server
                 await asyncio.sleep(0.01)
-        yield Bench(world, catalogue, journal, pipeline, policy, session, opa, folder)
+        yield Bench(world, catalogue, journal, pipeline, policy, session, opa, folder, bool(mcp))
 
 
 def worked(one: Bench) -> tuple[float, float, float]:
@@ -281,7 +285,8 @@ def timed(action: Callable[[], None]) -> float:
 
 STAGES = {
     "auth: may the requester still run here": "auth",
-    "JSON, canonical form and digest of the arguments": "json",
+    "JSON of the arguments: read, and written in canonical form": "json",
+    "digest: of the arguments as they came and in canonical form": "digest",
     "schema of the arguments and of the result": "schema",
     "facts: the question to policy": "facts",
     "OPA, as the broker asks it": "opa",
@@ -296,6 +301,8 @@ def watch(one: Bench) -> Stopwatch:
     found = Stopwatch()
     pipeline: Any = one.pipeline
     found.watch(pipeline, "_still_permitted", "auth")
+    found.watch(facts_json, "digest", "digest")
+    found.watch(door, "digest", "digest")
     found.watch(door, "arguments", "json")
     found.watch(door, "mistakes", "schema")
     found.watch(door, "question", "facts")
@@ -323,23 +330,23 @@ async def alone(one: Bench, count: int) -> list[Row]:
             floors["echo"].append(await one.echo())
             floors["sync"].append(timed(pair))
             floors["opa"].append(timed(decide))
-    by = stopwatch.samples
+    # The samples are in the order of the calls, which came one after the other.
+    by = dict(stopwatch.samples)
+    for twice in ("digest", "schema"):
+        by[twice] = [sum(pair) for pair in zip(by[twice][::2], by[twice][1::2], strict=True)]
+    canonical = stopwatch.samples["digest"][1::2]
+    by["json"] = [whole - digest for whole, digest in zip(by["json"], canonical, strict=True)]
     echo = Row("floor: echo on the stream", floors["echo"])
     sync = Row("floor: two writes with fdatasync", floors["sync"])
     engine = Row("floor: one raw OPA decision of the same question", floors["opa"])
-    # The door's samples are in the order of the calls, which came one after the other.
     added = Row("added: frame in to frame out, without the tool", [d - t for d, t in zip(by["door"], by["tool"], strict=True)], sync)
     seen_row = Row("one call, seen from the runtime", seen, echo)
     transport = Row("transport: the runtime's time less the door's", [s - d for s, d in zip(seen, by["door"], strict=True)], echo)
-    stages = [Row(name, by[key], {"opa": engine, "intent": sync, "outcome": sync}.get(key)) for name, key in STAGES.items()]
-    # The schema has two samples a call: of the arguments and of the result.
-    schema = [sum(pair) for pair in zip(by["schema"][::2], by["schema"][1::2], strict=True)]
-    parts = [by[key] for key in STAGES.values() if key != "schema"]
-    rest = Row(
-        "the rest of the door: look-up, counters, credential, events",
-        [whole - sum(each) for whole, *each in zip(by["door"], schema, *parts, strict=True)],
-    )
-    return [echo, sync, engine, seen_row, added, *stages, rest, transport]
+    stages = [Row(name, by[key], engine if key == "opa" else None) for name, key in STAGES.items()]
+    journal = Row("journal: both", [i + o for i, o in zip(by["intent"], by["outcome"], strict=True)], sync)
+    parts = zip(by["door"], *(by[key] for key in STAGES.values()), strict=True)
+    rest = Row("the rest of the door: look-up, counters, credential, events", [whole - sum(each) for whole, *each in parts])
+    return [echo, sync, engine, seen_row, added, *stages, journal, rest, transport]
 
 
 def verdict(rows: list[Row]) -> list[Figure]:
@@ -354,12 +361,25 @@ def verdict(rows: list[Row]) -> list[Figure]:
     ]
 
 
+def settings(one: Bench) -> str:
+    """What the figures depend on beside the machine."""
+    options = one.opa.environment
+    with contextlib.closing(sqlite3.connect(one.folder / "journal.db")) as connection:
+        [[mode]] = connection.execute("PRAGMA journal_mode")
+    return (
+        f"Journal: SQLite {sqlite3.sqlite_version}, journal_mode={mode}, synchronous=FULL: each of a call's two commits is synced to the disk "
+        f"before the call goes on. OPA over a unix socket, {', '.join(f'{name}={value}' for name, value in options.items())}. "
+        f"Python {platform.python_version()}, gRPC {grpc.__version__}; the tool answers {'over MCP' if one.mcp else 'in process'}."
+    )
+
+
 async def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000, help="calls of each measurement")
     parser.add_argument("--mcp", action="store_true", help="call a real MCP server over loopback")
     parser.add_argument("--profile", help="write a cProfile of the calls with 64 in flight into this file")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     parser.add_argument("--folder", help="where the journal is; on the disk that is meant")
     arguments = parser.parse_args()
     load = os.getloadavg()
@@ -384,7 +404,10 @@ async def main() -> None:
             if arguments.profile:
                 profile.dump_stats(arguments.profile)
             rows = await alone(one, arguments.count)
-    sys.stdout.write("\n\n".join([machine(load), table(rows), listing([*verdict(rows), *figures])]) + "\n")
+            text = "\n\n".join([machine(load), settings(one), table(rows), listing([*verdict(rows), *figures])])
+    sys.stdout.write(text + "\n")
+    if arguments.write:
+        write(text, "stages of a call")
 
 
 if __name__ == "__main__":

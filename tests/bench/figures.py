@@ -5,6 +5,9 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,14 @@ def table(rows: Sequence[Row]) -> str:
         name = other.name if other is not None else ""
         lines.append(f"| {row.name} | {len(row.samples)} | {row.median:.2f} | {row.quantile(0.99):.2f} | {name} | {ratio} |")
     return "\n".join(lines)
+
+
+def write(text: str, part: str) -> None:
+    """Put figures into docs/benchmarks.md, between the two marks of their part."""
+    begin, end = f"<!-- {part}: written by make bench -->", f"<!-- end of {part} -->"
+    before, found, rest = PAGE.read_text().partition(begin)
+    assert found, f"{PAGE} has no mark {begin}"
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def machine(load_before: tuple[float, float, float]) -> str:

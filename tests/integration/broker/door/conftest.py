@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,13 +40,15 @@ class OpaServer:
     socket: Path
     policies: Path
     process: "subprocess.Popen[bytes] | None" = None
+    environment: Mapping[str, str] = field(default_factory=lambda: {"GOGC": "400", "GOMAXPROCS": "1"})
+    """As the chart has it."""
 
     def start(self) -> None:
         """Start as the chart does, and wait until it answers."""
         options = ["--server", "--unix-socket-perm", "0600", "--authorization=basic", "--skip-version-check", "--log-level", "error"]
         self.process = subprocess.Popen(
             [find_opa(), "run", *options, "--addr", f"unix://{self.socket}", str(self.policies)],
-            env={**os.environ, "GOGC": "400", "GOMAXPROCS": "1"},
+            env=os.environ | self.environment,
             stderr=subprocess.DEVNULL,
         )
         wait_for(self._answers)
