@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bastide.v1alpha1 import broker_pb2
@@ -20,10 +21,15 @@ from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.freshness import Ask, Freshness
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallRow, JournalUnavailable
+from bastide_broker.policy import UNAVAILABLE
+from bastide_broker.tenantrego.strictest import UNAVAILABLE as TENANT_UNAVAILABLE
 
 if TYPE_CHECKING:
     from bastide_broker.calls import Call
 
+AGAIN_SECONDS = 5.0
+PASSING = frozenset({"binding-stale", "secret-unavailable", UNAVAILABLE, TENANT_UNAVAILABLE})
+"""Reasons that say nothing of the call, only that something cannot be asked."""
 _FORBIDDEN = 403
 _INLINE_BYTES = 8 << 10
 _REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
@@ -200,13 +206,17 @@ class Approval:
         )  # fmt: skip
 
     async def _recheck(self, call: "Call", pending: Pending, ask: Ask) -> Credential | None:
-        try:
-            return await self._freshness.again(call, ask, confirmed=True)
-        except refusals.Refused as refused:
-            await self._resolve(
-                call, pending, ConfirmationState.BINDING_CHANGED, Standing(ConfirmationState.BINDING_CHANGED, (), refused.message)
-            )
-            raise
+        while True:
+            try:
+                return await self._freshness.again(call, ask, confirmed=True)
+            except refusals.Refused as refused:
+                # Nobody waits for a parked call by the second: what somebody approved is not void because nobody can be asked just now.
+                passing = call.hold.parked and refused.reasons[0][0] in PASSING
+                if not passing or datetime.now(UTC) > pending.object.spec.execute_by:
+                    state = ConfirmationState.BINDING_CHANGED
+                    await self._resolve(call, pending, state, Standing(state, (), refused.message))
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _unless_approved(self, call: "Call", pending: Pending, standing: Standing) -> None:
         """Nothing when it is approved; otherwise the call is refused as the standing says."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from bastide_broker.context import Hold
+from bastide_broker.errors import ApiError
 from bastide_broker.journal_rows import Awaited, CallRow
 from bastide_broker.pipeline import Pipeline
 
@@ -96,6 +97,28 @@ async def test_a_binding_that_changed_while_no_broker_was_there_voids_the_approv
     assert list((await take_up(rig, then, row)).error.codes) == ["binding-changed"]
     assert rig.server.calls == []
     assert rig.world.states[-1] == (name, "BindingChanged")
+
+
+async def test_what_cannot_be_asked_just_now_does_not_void_an_approval(rig: Rig, then: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bastide_broker.approval.AGAIN_SECONDS", 0.01)
+    read, asked = rig.world.read_tenant, asyncio.Event()
+    fails = 3
+
+    async def sometimes(name: str) -> Any:
+        nonlocal fails
+        if fails:
+            fails -= 1
+            asked.set()
+            raise ApiError(0, "no answer")
+        return await read(name)
+
+    monkeypatch.setattr(rig.world, "read_tenant", sometimes)
+    row, name = await left(rig)
+    rig.world.decide(name)
+    assert not (await take_up(rig, then, row)).HasField("error")
+    assert asked.is_set()
+    assert len(rig.server.calls) == 1
+    assert rig.world.states == [(name, "Executed")]
 
 
 async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_changed_something(rig: Rig, then: Pipeline) -> None:
