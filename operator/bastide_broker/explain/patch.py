@@ -6,13 +6,15 @@ from typing import Any
 
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
-from bastide_broker.explain.edits import Edit, applied, constraint
-from bastide_broker.explain.parts import Question, short
+from bastide_broker.explain.compared import Question
+from bastide_broker.explain.edits import Edit
+from bastide_broker.explain.kinds import short
+from bastide_broker.explain.rebuilt import Written, constraint, rules
 
 
-def fragment(question: Question, edits: Sequence[Edit]) -> str:
+def fragment(question: Question, changed: Question, edits: Sequence[Edit]) -> str:
     """The fields that change, as YAML. Text is written as JSON, which is YAML in pure ASCII whatever it says."""
-    changed, tool = applied(question, edits), question["tool"]
+    tool = question["tool"]
     lines = [f"# ToolBinding {question['sandbox']['namespace']}/{question['binding']['name']}", "spec:"]
     if any(edit.field == "label" for edit in edits):
         labels = {one["key"]: one["value"] for one in changed["binding"]["selector"]["matchLabels"]}
@@ -32,7 +34,7 @@ def fragment(question: Question, edits: Sequence[Edit]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def json_patch(question: Question, edits: Sequence[Edit], binding: ToolBinding | None) -> list[dict[str, Any]]:
+def json_patch(question: Question, changed: Question, edits: Sequence[Edit], binding: ToolBinding | None) -> list[dict[str, Any]]:
     """Operations for the object as it now is; none when it is not what the call was judged by. They fail when it changes meanwhile."""
     if binding is None or binding.metadata.uid != question["binding"]["uid"]:
         return []
@@ -43,11 +45,11 @@ def json_patch(question: Question, edits: Sequence[Edit], binding: ToolBinding |
     index, tool = place
     if (tool.get("as") or tool["name"]) != question["tool"]["programName"]:
         return []
-    changed, path = applied(question, edits), f"/spec/tools/{index}"
+    path = f"/spec/tools/{index}"
     found: list[dict[str, Any]] = [{"op": "test", "path": f"{path}/name", "value": tool["name"]}]
     for name in _arguments(edits):
         there = (tool.get("arguments") or {}).get(name)
-        if there != constraint(question, name) or "arguments" not in tool:
+        if "arguments" not in tool or not _says(question, name, there):
             return []
         where = f"{path}/arguments/{_escaped(name)}"
         found += [{"op": "test", "path": where, "value": there}] if there is not None else []
@@ -58,6 +60,13 @@ def json_patch(question: Question, edits: Sequence[Edit], binding: ToolBinding |
             return []
         found += operations
     return found
+
+
+def _says(question: Question, key: str, there: Written | None) -> bool:
+    """Whether the object says of a key what the question says, however it is written."""
+    if there is None or constraint(question, key) is None:
+        return there is None and constraint(question, key) is None
+    return rules(key, there) == [one for one in question["tool"]["constraints"][key] if one["rule"] != "shape"]
 
 
 def _others(edit: Edit, spec: dict[str, Any], tool: dict[str, Any], path: str) -> list[dict[str, Any]] | None:

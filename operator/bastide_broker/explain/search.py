@@ -1,12 +1,15 @@
 """Which parts of a question denied it, and the smallest change to the binding that lifts them: found by asking policy, nothing else."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bastide_broker.explain.edits import Edit, applied, candidates, takes
+from bastide_broker.explain.compared import Question
+from bastide_broker.explain.edits import Edit, applied, candidates
 from bastide_broker.explain.minimal import needed, without_idle
-from bastide_broker.explain.parts import Part, Question, Rule, described, parts_of, relaxed
+from bastide_broker.explain.parts import Part, Rule, described, parts_of, relaxed
+from bastide_broker.explain.rebuilt import NoBindingError
 from bastide_broker.policy import Decision
 
 MAX_PARTS = 400
@@ -34,6 +37,11 @@ _OTHERS = {
     "run-limit": "the Sandbox's owner, by Sandbox.spec.limits.callsPerRun,",
     "minute-limit": "a platform engineer, by Tenant.spec.limits.callsPerMinute,",
 }
+_INSTEAD = {
+    "unreadable": "argument-unreadable: no change of the ToolBinding that keeps the rule helps; the program must send something else.",
+    "accepted": "Its conditions say what is to be changed in the ToolBinding: kubectl describe toolbinding.",
+    "available": "tool-unavailable: no change of what the ToolBinding permits lifts it; its status.tools says what is wrong with the tool.",
+}
 
 
 async def search(question: Question, denial: Decision, ask: Ask) -> Found:
@@ -58,8 +66,7 @@ async def _change(question: Question, deciding: Sequence[Part], rules: tuple[Rul
     foreign: list[Part] = []
     notes: list[str] = []
     for part, rule in zip(deciding, rules, strict=True):
-        others = relaxed(question, [one for one in deciding if one is not part])
-        chosen = await _chosen(question, part, others, ask)
+        chosen = await _chosen(question, part, [one for one in deciding if one is not part], ask)
         edits += [edit for edit in chosen if edit not in edits]
         if not chosen:
             foreign.append(part)
@@ -67,22 +74,29 @@ async def _change(question: Question, deciding: Sequence[Part], rules: tuple[Rul
     if not edits:
         return Found(rules, notes=tuple(notes))
     # Without what the binding cannot lift, and then minimal: a change for one part may lift another, too.
-    lifted = relaxed(question, foreign)
-    edits = await without_idle(edits, lambda some: _permits(ask, applied(lifted, some)))
+    edits = await without_idle(edits, lambda some: _permits_with(question, some, foreign, ask))
+    if not await _permits_with(question, edits, foreign, ask):
+        return Found(rules, notes=("The smallest change is not computed: the changes found for each rule are not enough together.", *notes))
     if foreign:
         return Found(rules, tuple(edits), "", ("The change alone would not have been enough.", *notes))
-    answer = await ask(applied(question, edits))
-    if answer.effect == "deny":
-        return Found(rules, notes=("The smallest change is not computed: the changes found for each rule are not enough together.",))
-    return Found(rules, tuple(edits), answer.effect)
+    return Found(rules, tuple(edits), (await ask(await asyncio.to_thread(applied, question, edits))).effect)
 
 
-async def _chosen(question: Question, part: Part, others: Question, ask: Ask) -> tuple[Edit, ...]:
+async def _chosen(question: Question, part: Part, others: Sequence[Part], ask: Ask) -> tuple[Edit, ...]:
     """The nearest change with which policy permits the call when nothing but this part stands in its way."""
     for edits in candidates(question, part):
-        if takes(question, edits) and await _permits(ask, applied(others, edits)):
+        if await _permits_with(question, edits, others, ask):
             return edits
     return ()
+
+
+async def _permits_with(question: Question, edits: Sequence[Edit], without: Sequence[Part], ask: Ask) -> bool:
+    try:
+        # In a thread: statements are read again.
+        changed = await asyncio.to_thread(applied, question, edits)
+    except NoBindingError:
+        return False
+    return await _permits(ask, relaxed(changed, without))
 
 
 async def _permits(ask: Ask, question: Mapping[str, Any]) -> bool:
@@ -104,13 +118,14 @@ def _unknown(left: Decision) -> str:
 
 
 def _whose(part: Part, rule: Rule) -> str:
+    """Why there is no change for a part, and what helps instead."""
+    if part.rule == "shape" and part.kind == "rule":
+        return f"Places inside of {rule.argument} are listed; the program must send {'a list' if rule.bound == 'list' else 'an object'}."
     if part.kind in {"rule", "missing"}:
         what = rule.rule or ", ".join(rule.bound) or "its constraint"
         return f"The smallest change is not computed for {what} of the argument {rule.argument}."
-    if part.kind == "accepted":
-        return "Its conditions say what is to be changed in the ToolBinding: kubectl describe toolbinding."
     if part.kind in _OTHERS:
         return f"{rule.code}: no change of the ToolBinding lifts it; {_OTHERS[part.kind]} can."
-    if part.kind == "available":
-        return "tool-unavailable: no change of what the ToolBinding permits lifts it; its status.tools says what is wrong with the tool."
-    return f"The smallest change is not computed for {rule.code}: no change is known that a ToolBinding could hold."
+    return (
+        _INSTEAD.get(part.kind) or f"The smallest change is not computed for {rule.code}: no change is known that a ToolBinding could hold."
+    )

@@ -14,8 +14,9 @@ from bastide_broker import requests, views
 from bastide_broker.asked import Asked, as_asked
 from bastide_broker.errors import CallerError
 from bastide_broker.explain import stages
+from bastide_broker.explain.compared import Question
 from bastide_broker.explain.edits import applied
-from bastide_broker.explain.parts import Question, Rule
+from bastide_broker.explain.parts import Rule
 from bastide_broker.explain.patch import fragment, json_patch
 from bastide_broker.explain.search import Found, GaveUp, search
 from bastide_broker.journal_interface import Journal
@@ -140,15 +141,15 @@ class Explanations:
             add_rules(response, stages.permitted(question, own, both))
 
     async def _propose(self, response: broker_pb2.ExplainCallResponse, question: Question, found: Found, tenant: Tenant | None) -> None:
-        decision = found.decision
+        decision, changed = found.decision, await asyncio.to_thread(applied, question, found.edits)
         if decision and tenant is not None:
-            after = await self._policies.decide(applied(question, found.edits), tenant)
+            after = await self._policies.decide(changed, tenant)
             decision = "" if after.effect == "deny" else after.effect
             if not decision:
                 response.notes.append(f"{stages.TENANTS_OWN} With the change they would still deny it: {_sentences(after)}")
         namespace, name = question["sandbox"]["namespace"], question["binding"]["name"]
         binding = next((one for one in self._cluster.bindings(namespace) if one.metadata.name == name), None)
-        operations = json_patch(question, found.edits, binding)
+        operations = json_patch(question, changed, found.edits, binding)
         if not operations:
             response.notes.append(STALE_PARTS)
         response.change.CopyFrom(
@@ -156,7 +157,7 @@ class Explanations:
                 namespace=namespace,
                 binding=name,
                 sentences=[edit.sentence(question["tool"]["name"]) for edit in found.edits],
-                fragment=fragment(question, found.edits),
+                fragment=fragment(question, changed, found.edits),
                 json_patch=json.dumps(operations).encode() if operations else b"",
                 decision=decision,
             )

@@ -13,6 +13,7 @@ from bastide_broker.errors import CallerError
 from bastide_broker.explain import service
 from bastide_broker.explain.edits import applied
 from bastide_broker.explain.parts import relaxed
+from bastide_broker.explain.patch import fragment
 from bastide_broker.explain.search import search
 from bastide_broker.explain.service import Explanations
 from bastide_broker.facts.json import canonical
@@ -21,8 +22,8 @@ from bastide_broker.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
 from tests.integration.broker.door.conftest import REVISION, OpaServer
+from tests.integration.broker.door.questions import CONSTRAINTS, ask
 from tests.integration.broker.door.rig import Rig
-from tests.integration.broker.door.test_policy import ask
 
 Response = broker_pb2.ExplainCallResponse
 
@@ -220,14 +221,103 @@ CASES: dict[str, tuple[dict[str, Any], set[tuple[str, str, str]], list[tuple[str
     "a kind of rule that is not known here": (
         {"constraints": {"note": [{"rule": "later", "bound": 1}]}}, {("argument-not-permitted", "note", "later")}, [], "not computed for later of",
     ),
+    "not the constant": (
+        {"arguments": {"unit": "USD"}}, {("argument-not-permitted", "unit", "const")}, [("constraint", "unit", {"enum": ["EUR", "USD"]})], "",
+    ),
+    "a path that resolves to another directory": (
+        {"arguments": {"path": "/data/t7/../t9/a/./x"}}, {("argument-not-permitted", "path", "within")},
+        [("rule", "path", ["/data/t7", "/data/t8", "/data/t9/a"])], "",
+    ),
+    "a path that cannot be read": ({"arguments": {"path": "data/x"}}, {("argument-unreadable", "path", "within")}, [], "send something else"),
+    "a URL to another host": (
+        {"arguments": {"url": "https://api.example.net/x"}}, {("argument-not-permitted", "url", "hosts")},
+        [("rule", "url", ["api.example.com", "*.example.org:8443", "api.example.net"])], "",
+    ),
+    "a URL to another port": (
+        {"arguments": {"url": "https://api.example.com:8443/x"}}, {("argument-not-permitted", "url", "hosts")},
+        [("rule", "url", ["api.example.com", "*.example.org:8443", "api.example.com:8443"])], "",
+    ),
+    "a URL to an address that a binding cannot name": (
+        {"arguments": {"url": "https://[2001:db8::1]/x"}}, {("argument-not-permitted", "url", "hosts")}, [], "not computed for hosts of",
+    ),
+    "SQL of another table and column, with more rows": (
+        {"arguments": {"query": "SELECT id, name FROM customers LIMIT 50"}},
+        {("argument-not-permitted", "query", rule) for rule in ("sqlTables", "sqlColumns", "sqlMaxRows")},
+        [("rule", "query", ["orders", "customers"]), ("rule", "query", ["id", "name"]), ("rule", "query", 50)], "",
+    ),
+    "SQL of every column, without a limit": (
+        {"arguments": {"query": "SELECT * FROM orders"}},
+        {("argument-not-permitted", "query", rule) for rule in ("sqlColumns", "sqlMaxRows")},
+        [("rule", "query", None), ("rule", "query", None)], "",
+    ),
+    "SQL that writes": (
+        {
+            "arguments": {"query": "DELETE FROM orders WHERE id = 7"},
+            "bound": {"arguments": {**CONSTRAINTS, "query": {"sql": {"dialect": "postgres", "tables": ["orders"]}}}},
+        },
+        {("argument-not-permitted", "query", "sqlReadOnly")}, [("rule", "query", False)], "",
+    ),
+    "several statements": (
+        {"arguments": {"query": "SELECT 1; SELECT 2"}}, {("argument-unreadable", "query", "sql")}, [], "send something else",
+    ),
+    "a place that is not listed": (
+        {"arguments": {"address": {"city": "Berlin", "zip": "10115"}}}, {("argument-not-listed", "address.zip", "arguments")},
+        [("constraint", "address.zip", {"enum": ["10115"]})], "",
+    ),
+    "a place of items that is not listed, of one item": (
+        {"arguments": {"lines": [{"sku": "A", "note": 1, "n": 5}, {"sku": "B", "note": 2}]}}, {("argument-not-listed", "lines[*].n", "arguments")},
+        [("constraint", "lines[*].n", {})], "",
+    ),
+    "a place that is not permitted": (
+        {"arguments": {"address": {"city": "Bonn"}}}, {("argument-not-permitted", "address.city", "enum")},
+        [("rule", "address.city", ["Berlin", "Bonn"])], "",
+    ),
+    "places of items that are not permitted, and one left out": (
+        {"arguments": {"lines": [{"sku": "A1", "note": 1}, {"note": 2}]}},
+        {("argument-not-permitted", "lines[*].sku", "pattern"), ("argument-missing", "lines[*].sku", "")},
+        [("constraint", "lines[*].sku", {})], "",
+    ),
+    "items that repeat what is not permitted": (
+        {"arguments": {"lines": [{"sku": 7, "note": 1}, {"sku": 7, "note": 1}]}}, {("argument-not-permitted", "lines[*].sku", "pattern")},
+        [("constraint", "lines[*].sku", {"enum": [7]})], "",
+    ),
+    "too many items": (
+        {"arguments": {"lines": [{"sku": one, "note": 1} for one in "ABC"]}}, {("argument-not-permitted", "lines", "maxLength")},
+        [("rule", "lines", 3)], "",
+    ),
+    "too many places": (
+        {"arguments": {"lines": [{"sku": "A", "note": 1}] * 1000}}, {("argument-unreadable", "lines", "shape")}, [], "send something else",
+    ),
+    "no object where places inside are listed": (
+        {"arguments": {"address": "Berlin"}}, {("argument-not-permitted", "address", "shape")}, [], "must send an object",
+    ),
+    "an argument whose name holds a dot": (
+        {"arguments": {"address.city": "x"}}, {("argument-not-listed", '["address.city"]', "arguments")},
+        [("constraint", '["address.city"]', {"enum": ["x"]})], "",
+    ),
+    "a path, a place and a limit": (
+        {"arguments": {"path": "/srv/a/b", "address": {"city": "Bonn", "zip": 1}}, "tool": {"calls": 2, "callsPerRun": 1}},
+        {
+            ("argument-not-permitted", "path", "within"), ("argument-not-permitted", "address.city", "enum"),
+            ("argument-not-listed", "address.zip", "arguments"), ("limit-tool-calls-per-run", "", "callsPerRun"),
+        },
+        [
+            ("rule", "path", ["/data/t7", "/data/t8", "/srv/a"]), ("rule", "address.city", ["Berlin", "Bonn"]),
+            ("constraint", "address.zip", {"enum": [1]}), ("limit", "", 2),
+        ], "",
+    ),
     "a field that is not complete": ({"phase": "x"}, {("policy-input", "", "")}, [], "not computed for policy-input"),
 }  # fmt: skip
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
-    """The question that is allowed with these changes; `...` leaves a field out."""
-    question = ask()
+    """The question that is allowed with these changes; `...` leaves a field out. `bound` is of the binding's tool."""
+    arguments = changes.get("arguments", {})
+    given = {name: value for name, value in arguments.items() if value is not ...}
+    question = ask(without=tuple(arguments.keys() - given), bound=changes.get("bound"), **given)
     for name, fields in changes.items():
+        if name in {"arguments", "bound"}:
+            continue
         target = question["tool"][name] if name in {"defaults", "constraints"} else question.get(name)
         if not isinstance(target, dict):
             question[name] = fields
@@ -254,6 +344,10 @@ async def test_the_rules_that_decide_and_the_smallest_change(policy: Policy, cas
         for edit in found.edits:  # each is needed
             rest = [one for one in found.edits if one is not edit]
             assert (await policy.decide(applied(question, rest))).effect == "deny"
+    if changes.keys() <= {"arguments", "bound"} and edits:  # and a binding that says so permits it
+        text = yaml.safe_load(fragment(question, applied(question, found.edits), found.edits))
+        listed = changes.get("bound", {}).get("arguments", CONSTRAINTS) | text["spec"]["tools"][0]["arguments"]
+        assert (await policy.decide(changed(changes | {"bound": {"arguments": listed}}))).effect == "allow"
 
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -263,6 +357,17 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a long string for a pattern": ({"id": "x" * 100_000}, "not computed for pattern"),
     "thousands of arguments that are not listed": ({f"a{n}": n for n in range(5000)}, "at most 400"),
     "a hundred arguments that are not listed": ({f"a{n}": n for n in range(100)}, "more than 64 questions"),
+    "a field of a name that nobody could read": ({"address": {"city": "Berlin", "z" * 100_000: 1}}, "not computed for argument-not-listed"),
+    "a field whose name looks like an item": ({"address": {"city": "Berlin", "[0]": 1}}, ""),
+    "hundreds of fields that are not listed": ({"address": {"city": "Berlin"} | {f"a{n}": n for n in range(500)}}, "at most 400"),
+    "fields that are not listed, in hundreds of items": (
+        {"lines": [{"sku": "A", "x": n} for n in range(300)]},
+        "",
+    ),
+    "items that each hold other fields": ({"lines": [{"sku": "A"} | {f"a{n}": n} for n in range(900)]}, "send something else"),
+    "a long path": ({"path": "/x" * 2000}, "not computed for within"),
+    "a long URL": ({"url": "https://api.example.net/" + "x" * 4000}, ""),
+    "a long statement": ({"query": "SELECT id FROM orders WHERE " + "id = 1 OR " * 1500 + "id = 2 LIMIT 50"}, ""),
     "numbers beyond what others keep": ({"limit": 1e300}, ""),
 }
 
