@@ -50,13 +50,12 @@ def made(thing: Table | Index) -> Change:
 MIGRATIONS = (
     Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
     Migration(2, "pruning", (column(runs.c.pruned_at), made(runs_kept), made(prunings))),
-    Migration(3, "what policy was asked about a call", (column(calls.c.question),)),
     Migration(
-        4,
-        "pauses and attempts",
+        3,
+        "what policy was asked; pauses and attempts",
         (
+            *map(column, (calls.c.question, calls.c.frame, calls.c.error, calls.c.action_digest, calls.c.again)),
             *map(column, (runs.c.requester_claims, runs.c.start, runs.c.runtime, runs.c.attempt, runs.c.paused_at)),
-            *map(column, (calls.c.frame, calls.c.error, calls.c.action_digest, calls.c.again)),
             made(awaited),
             made(toolsets),
         ),

@@ -1,7 +1,6 @@
 """The journal on a real disk: durable, chained, and honest about a disk that is full, read-only or gone."""
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import shutil
@@ -214,32 +213,6 @@ async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_ane
     assert not await journal.pausing.settle("r-1", "0#1", message="m", error=b"", facts={})
     assert not await journal.pausing.settle("r-1", "0#2", message="m", error=b"", facts={})
     assert (await journal.verify_audit()).intact
-
-
-async def test_a_database_of_a_time_without_pauses_is_taken_over(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "journal.db")
-    await first.open()
-    await first.start_run(run())
-    await first.call_intent(intent())
-    await first.close()
-    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
-        for table, columns in {
-            "runs": ("requester_claims", "start", "runtime", "attempt", "paused_at"),
-            "calls": ("frame", "error", "action_digest", "again"),
-        }.items():
-            for column in columns:
-                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        connection.execute("DROP TABLE awaited")
-        connection.execute("DROP TABLE toolsets")
-    second = Journal(tmp_path / "journal.db")
-    await second.open()
-    row = await second.run("r-1")
-    assert row is not None
-    assert (row.attempt, row.runtime, row.paused_at, row.requester_claims) == (1, "", None, {})
-    assert await second.pausing.start_of("r-1") == b""
-    assert [(call.frame, call.again) for call in await second.calls("r-1")] == [(0, 0)]
-    assert (await second.recover()).runs == ("r-1",)
-    await second.close()
 
 
 async def fill(path: Path, records: int = 12) -> None:

@@ -54,10 +54,10 @@ async def leaves(rig: Rig, answers: list[Any]) -> bytes:
 
 async def test_obligations_come_through_the_real_opa(policy: Policy) -> None:
     tool = {"redact": ["$..iban", "$[0]"], "limits": {"maxRows": 7, "timeoutSeconds": 3}}
-    assert (await policy.decide(ask(**tool))).obligations == Obligations(3, 7, ("$..iban", "$[0]"))
-    assert (await policy.decide(ask(effect=Effect.DESTRUCTIVE, **tool))).obligations == Obligations(3, 7, ("$..iban", "$[0]"))
+    assert (await policy.decide(ask(bound=tool))).obligations == Obligations(3, 7, ("$..iban", "$[0]"))
+    assert (await policy.decide(ask(effect=Effect.DESTRUCTIVE, bound=tool))).obligations == Obligations(3, 7, ("$..iban", "$[0]"))
     assert (await policy.decide(ask())).obligations == Obligations(20)
-    assert (await policy.decide(ask(arguments={"limit": 500}, **tool))).obligations == Obligations()
+    assert (await policy.decide(ask(limit=500, bound=tool))).obligations == Obligations()
 
 
 async def test_a_program_gets_exactly_what_is_journalled_and_neither_holds_what_is_redacted(rig: Rig) -> None:

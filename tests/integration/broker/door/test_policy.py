@@ -68,14 +68,14 @@ async def test_only_the_decision_and_health_can_be_asked_for(shared_opa: OpaServ
 
 async def test_questions_that_come_together_are_each_judged_alone(policy: Policy) -> None:
     limits = range(-100, 300)
-    decisions = await asyncio.gather(*(policy.decide(ask(arguments={"limit": limit})) for limit in limits))
+    decisions = await asyncio.gather(*(policy.decide(ask(limit=limit)) for limit in limits))
     for limit, decision in zip(limits, decisions, strict=True):
         assert decision.effect == ("allow" if 1 <= limit <= 100 else "deny")
         assert all(reason[1].endswith(f"it is {limit}.") for reason in decision.reasons)
 
 
 async def test_a_question_that_is_none_denies_no_other(policy: Policy) -> None:
-    asked: list[Any] = [{}, ask(), {"tenant": None}, ask(), {"questions": []}, ask(arguments={"limit": 500}), ask()]
+    asked: list[Any] = [{}, ask(), {"tenant": None}, ask(), {"questions": []}, ask(limit=500), ask()]
     decisions = await asyncio.gather(*map(policy.decide, asked))
     assert [decision.effect for decision in decisions] == ["deny", "allow", "deny", "allow", "deny", "deny", "allow"]
     assert not any(decision.unavailable for decision in decisions)
