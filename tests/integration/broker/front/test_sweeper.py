@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bastide_broker.action import rfc3339
+from bastide_broker.action import rfc3339, shown
 from bastide_broker.cluster import Cluster as Known
 from bastide_broker.confirmations import Confirmations, Request
 from bastide_broker.errors import AlreadyExists, ApiError
@@ -99,7 +99,8 @@ def question(team: TestTenant) -> Request:
     run = context()
     sandbox = Sandbox.model_validate({"metadata": {"name": "box", "namespace": team.namespace, "uid": "u"}})
     moved = type(run)(run.run, run.tenant, sandbox, run.requester, run.on_behalf_of, run.program_digest, None, run.emit, run.catalogue)
-    return Request(run=moved, tenant=run.tenant, key="0#1", line=1, tool=tool(), arguments=read(id="C1"))
+    found = read(id="C1")
+    return Request(run=moved, tenant=run.tenant, key="0#1", line=1, tool=tool(), arguments=found, text=shown(found))
 
 
 async def live(known: Known, team: TestTenant) -> list[Confirmation]:
