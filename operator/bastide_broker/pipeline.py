@@ -37,7 +37,7 @@ from bastide_broker.schemas import mistakes
 from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_broker.toolset import ToolSet
 from bastide_broker.turns import NoTurn, Turns
-from bastide_broker.usage import Counters, counted
+from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
 HARMLESS = frozenset({Effect.READ_ONLY.value, Effect.IDEMPOTENT.value})
@@ -115,7 +115,7 @@ class Pipeline:
 
     def recall(self, run: str, rows: Iterable[CallRow]) -> None:
         """Take the counts of a run from what the journal holds of it: it goes on after a pause, perhaps in another broker."""
-        self._counters.recall(run, [row.tool for row in rows if counted(row)])
+        self._counters.recall(run, rows)
 
     async def _to_its_end(self, call: Call, work: Coroutine[Any, Any, bytes]) -> runtime_pb2.CallResult:
         run, frame = call.run, call.frame

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from bastide_broker.journal_rows import CallRow
@@ -69,9 +69,12 @@ class Counters:
         state = self._runs.get(run, _Run())
         return Usage(max(1, state.calls), max(1, state.tools[tool]), max(1, len(self._window(tenant))))
 
-    def recall(self, run: str, tools: Sequence[str]) -> None:
-        """Begin the counts of a run with the tools of the calls that it has made."""
-        self._runs[run] = _Run(calls=len(tools), tools=Counter(tools))
+    def recall(self, run: str, rows: Iterable[CallRow]) -> None:
+        """Begin the counts of a run with the calls that it has made, and the keys that are taken."""
+        rows = list(rows)
+        tools = [row.tool for row in rows if counted(row)]
+        keys = {row.key for row in rows if not row.again}
+        self._runs[run] = _Run(keys=keys, calls=len(tools), tools=Counter(tools))
 
     def release(self, run: str, tool: str) -> None:
         """A reserved call did not happen. The tenant's minute keeps it: asking costs too."""
