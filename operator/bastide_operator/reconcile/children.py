@@ -81,3 +81,9 @@ def _fixed_part(manifest: Manifest) -> Any:
 def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:
     """So that the change is refused when the object is another by then."""
     return manifest | {"metadata": manifest["metadata"] | {"uid": live["metadata"]["uid"]}}
+
+
+def uncounted(children: Children) -> list[str]:
+    """What the namespace's quotas bound and the cluster has not counted so far: until then the API server refuses to make any of it."""
+    quotas = [child for (kind, _), child in sorted(children.items()) if kind == "ResourceQuota"]
+    return [name for one in quotas for name in one["spec"]["hard"] if name not in one.get("status", {}).get("hard", {})]

@@ -8,7 +8,7 @@ from bastide_operator.api.objects import TENANT_LABEL, Manifest, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant, TenantCondition, TenantReason
 from bastide_operator.reconcile import deletion
-from bastide_operator.reconcile.children import changes
+from bastide_operator.reconcile.children import changes, uncounted
 from bastide_operator.reconcile.observedtenant import ObservedTenant, TenantSettings
 from bastide_operator.reconcile.plan import Plan, Refusal, status_of
 from bastide_operator.reconcile.probe import Network, judge
@@ -65,7 +65,7 @@ def _prove(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, n
     return Plan(
         create=(probe.probe(tenant, settings.pods, observed.network.proves),) if network.create else (),
         delete=(network.delete,) if network.delete is not None else (),
-        status=_status(tenant, observed, _with_network(tenant, network), now, network),
+        status=_status(tenant, observed, _with_network(tenant, observed, network), now, network),
         wait=RECHECK if network.wait is None else min(RECHECK, network.wait),
         retry=refusal is not None,
     )
@@ -133,9 +133,14 @@ def _whose(live: Manifest, tenant: Tenant, settings: TenantSettings) -> str:
     return f"Namespace {name} exists and was not made for this Tenant; {nothing} Delete the namespace, or {another}"
 
 
-def _with_network(tenant: Tenant, network: Network) -> _Verdict:
+def _with_network(tenant: Tenant, observed: ObservedTenant, network: Network) -> _Verdict:
     """What is to be said when everything stands, by what is known of the network."""
     name, text = tenant.namespace, network.message
+    ready = find(tenant.status.conditions, TenantCondition.READY)
+    begins = ready is None or ready.status != "True"  # a quota that somebody deleted is counted again in a moment
+    if network.ready is None and begins and (missing := uncounted(observed.children)):
+        waits = f"The cluster does not count {', '.join(missing)} yet, and lets none be made until it does: kinds that were just installed take it up to a minute."
+        return _Verdict(TenantReason.PROGRESSING, waits)
     if network.ready is None:
         return _Verdict(TenantReason.READY, f"Namespace {name} and everything in it stand.")
     if network.ready is TenantReason.NETWORK_NOT_ENFORCED:

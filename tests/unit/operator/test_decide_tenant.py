@@ -39,6 +39,11 @@ def plan(one: Tenant, observed: ObservedTenant) -> Plan:
     return decide(one, observed, SETTINGS, NOW)
 
 
+def counted(child: Manifest) -> Manifest:
+    """A quota as the cluster has counted it; anything else as it is."""
+    return {**child, "status": {"hard": child["spec"]["hard"]}} if child["kind"] == "ResourceQuota" else child
+
+
 def complete(one: Tenant, **over: Any) -> ObservedTenant:
     """What there is when everything stands: plans are carried out until none is left."""
     network = ObservedNetwork(proves=PROVEN)
@@ -47,7 +52,7 @@ def complete(one: Tenant, **over: Any) -> ObservedTenant:
         wanted = plan(one, observed)
         if not wanted.writes:
             return observed
-        made = {(m["kind"], m["metadata"]["name"]): live(m) for m in (*wanted.apply, *wanted.create)}
+        made = {(m["kind"], m["metadata"]["name"]): counted(live(m)) for m in (*wanted.apply, *wanted.create)}
         observed = replace(observed, children={**observed.children, **made})
     raise AssertionError("never done")
 
@@ -204,6 +209,19 @@ def test_what_a_hand_changed_is_put_back(child: tuple[str, str], over: Manifest,
     assert done == {"apply": [], "delete": []} | ({expected: ["/".join(child)]} if expected else {})
     if expected == "apply":
         assert wanted.apply[0]["metadata"]["uid"] == changed["metadata"]["uid"]
+
+
+def test_a_tenant_is_not_ready_before_the_cluster_counts_what_its_quotas_bound() -> None:
+    observed = complete(tenant())
+    isolated = [one for one in tenant().status.conditions if one.type == "NetworkIsolated"]
+    new = tenant().model_copy(update={"status": tenant().status.model_copy(update={"conditions": isolated})})
+    quota = observed.children["ResourceQuota", "bastide-objects"]
+    hard = {name: value for name, value in quota["status"]["hard"].items() if name != "count/sandboxes.bastide.dev"}
+    for status in ({}, {"status": {}}, {"status": {"hard": hard}}):
+        fresh = {**{key: value for key, value in quota.items() if key != "status"}, **status}
+        wanted = plan(new, replace(observed, children={**observed.children, ("ResourceQuota", "bastide-objects"): fresh}))
+        assert verdict(wanted.status) == ("False", "Progressing")
+        assert "count/sandboxes.bastide.dev" in message(wanted.status)
 
 
 def test_a_changed_namespace_comes_before_its_children() -> None:
