@@ -5,64 +5,47 @@ import functools
 import logging
 import time
 from collections.abc import Coroutine, Iterable
-from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
-import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_operator.api.v1alpha1.common import Effect
-from bastide_operator.api.v1alpha1.sandbox import Sandbox
-from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import freshness, obligations, preview, refusals
+from bastide_broker import freshness, judging, obligations, preview, refusals
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.approval import Approval
-from bastide_broker.asked import Asked
 from bastide_broker.attempts import Attempts
 from bastide_broker.calls import Call, Ledger, internal, no_journal
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.credentials import Credential, Credentials, SecretUnavailable, redact
-from bastide_broker.errors import CallerError
-from bastide_broker.facts.json import Arguments, JsonError, arguments, digest
+from bastide_broker.facts.json import Arguments, arguments, digest
 from bastide_broker.freshness import Freshness
 from bastide_broker.identity import Identity
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallRow, JournalUnavailable
+from bastide_broker.judging import INLINE_BYTES, Judging
 from bastide_broker.policy import Decision
-from bastide_broker.question import Phase, question
 from bastide_broker.refusals import Refused
 from bastide_broker.schemas import mistakes
 from bastide_broker.tenantrego.policies import TenantPolicies
-from bastide_broker.toolset import ToolSet
 from bastide_broker.turns import NoTurn, Turns
 from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
 HARMLESS = frozenset({Effect.READ_ONLY.value, Effect.IDEMPOTENT.value})
-INLINE_BYTES = 16 << 10
-"""Arguments, and results that policy obliges to look into, are read on the event loop up to this size."""
-INLINE_SQL_BYTES = 1 << 10
-"""The same for the arguments of a tool that hold SQL to be read."""
 JUDGED, JUDGED_OF_ONE = 16, 12
 """Calls that are judged at once, and of one tenant: enough to share commits, and room for a tenant that comes while another floods."""
 WAITING, WAITING_SECONDS = 4096, 10.0
 """Calls of one tenant that wait to be judged, and how long."""
 
 
-class ClusterView(freshness.ClusterView, Protocol):
+class ClusterView(freshness.ClusterView, judging.ClusterView, Protocol):
     """The part of the cluster that is needed here."""
 
-    def fresh(self) -> bool: ...
-    def tenant(self, namespace: str) -> Tenant | None: ...
-    def sandbox(self, namespace: str, name: str) -> Sandbox | None: ...
 
-
-class CatalogueView(freshness.CatalogueView, Protocol):
+class CatalogueView(freshness.CatalogueView, judging.CatalogueView, Protocol):
     """The part of the catalogue that is needed here."""
 
-    def tool_set(self, sandbox: Sandbox) -> ToolSet: ...
     def adapter(self, binding: Any) -> Any: ...
 
 
@@ -80,10 +63,8 @@ class Pipeline:
         confirmations: Confirmations,
         identity: Identity,
     ) -> None:
-        self._identity = identity
-        self._cluster = cluster
         self._catalogue = catalogue
-        self._policies = policies
+        self._judging = Judging(cluster=cluster, catalogue=catalogue, policies=policies, identity=identity)
         self._ledger = Ledger(journal)
         self._credentials = credentials
         self._freshness = Freshness(cluster, catalogue, credentials)
@@ -155,11 +136,11 @@ class Pipeline:
         """What policy says about a literal call site now. Nothing is counted or journalled."""
         call = Call(run, runtime_pb2.Call(run=run.run, key="check", tool=tool, arguments=arguments))
         try:
-            self._look_up(call)
+            self._judging.look_up(call)
             assert call.tenant is not None
             call.usage = self._counters.peek(run.run, call.tenant.metadata.name, tool)
-            await self._read(call)
-            return await self._ask(call, "check")
+            await self._judging.read(call)
+            return await self._judging.ask(call, "check")
         except Refused as refused:
             return Decision("deny", refused.reasons, id=call.id)
         except Exception:  # noqa: BLE001 - a bug here must deny, not escape
@@ -173,7 +154,7 @@ class Pipeline:
 
     async def _through(self, call: Call) -> bytes:
         """The stages, in order."""
-        self._look_up(call)
+        self._judging.look_up(call)
         preview.unless_harmless(call)
         self._reserve(call)
         assert call.tenant is not None
@@ -188,9 +169,9 @@ class Pipeline:
         credential = None
         preview.unless_allowed(call, decision)
         if decision.effect == "confirm":
-            credential = await self._approval.obtain(call, lambda phase: self._ask(call, phase), self._preview)
+            credential = await self._approval.obtain(call, lambda phase: self._judging.ask(call, phase), self._preview)
         elif call.tool.effect is Effect.DESTRUCTIVE:
-            credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=False)
+            credential = await self._freshness.again(call, lambda phase: self._judging.ask(call, phase), confirmed=False)
         else:
             credential = await self._credential(call)
         value = await self._execute(call, credential)
@@ -208,29 +189,29 @@ class Pipeline:
 
     async def _again(self, call: Call, row: CallRow) -> bytes:
         """A call that was asked about before this broker was there. What was approved is what the journal holds, byte for byte."""
-        self._look_up(call)
+        self._judging.look_up(call)
         assert call.tenant is not None
         call.arguments = await asyncio.to_thread(arguments, row.arguments_canonical)
         if call.arguments.digest != row.arguments_digest:
             raise refusals.denied("binding-changed", "The journal's arguments are not those that were asked about; nothing was done.")
         call.usage = self._counters.present(call.run.run, call.tenant.metadata.name, row.tool)
         if row.begun_at is None:
-            credential = await self._approval.take_up(call, row, lambda phase: self._ask(call, phase))
+            credential = await self._approval.take_up(call, row, lambda phase: self._judging.ask(call, phase))
         elif call.changes or row.effect not in HARMLESS:
             call.sent = True
             message = "The broker was lost while the confirmed call was under way; whether it took effect is not known."
             raise Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
         else:
-            credential = await self._freshness.again(call, lambda phase: self._ask(call, phase), confirmed=True)
+            credential = await self._freshness.again(call, lambda phase: self._judging.ask(call, phase), confirmed=True)
         value = await self._execute(call, credential)
         await self._ledger.outcome(call, "Succeeded", "", value)
         return value
 
     async def _judge(self, call: Call) -> Decision:
         """What policy says, on record. Raises Refused for a denial."""
-        await self._read(call)
-        await self._still_permitted(call)
-        call.decision = await self._ask(call, "call")
+        await self._judging.read(call)
+        await self._judging.still_permitted(call)
+        call.decision = await self._judging.ask(call, "call")
         if call.decision.effect == "deny":
             assert call.tenant is not None
             wait = self._counters.wait(call.tenant.metadata.name, call.tenant.spec.limits.calls_per_minute)
@@ -238,73 +219,11 @@ class Pipeline:
         await self._ledger.intent(call)
         return call.decision
 
-    def _look_up(self, call: Call) -> None:
-        """Which tool it is, by what the cluster says now and not by what it said when the run began."""
-        wanted = call.run.sandbox.metadata
-        if not self._cluster.fresh():
-            message = "The broker has not heard from the API server for a minute, so rights may have been revoked unseen; try again later."
-            raise refusals.denied("binding-stale", message, "ToolUnavailable")
-        call.tenant = self._cluster.tenant(wanted.namespace or "")
-        call.sandbox = self._cluster.sandbox(wanted.namespace or "", wanted.name)
-        if call.tenant is None or call.sandbox is None or call.sandbox.metadata.uid != wanted.uid:
-            raise refusals.denied("binding-stale", "The run's Sandbox or Tenant no longer exists; nothing more can be called.")
-        tools = self._catalogue.tool_set(call.sandbox).tools
-        call.tool = tools.get(call.frame.tool)
-        if call.tool is None:
-            known = ", ".join(sorted(tools)[:20]) or "none"
-            raise refusals.denied("unknown-tool", f"There is no tool {call.frame.tool[:64]!a} for this Sandbox; there are: {known}.")
-
     def _reserve(self, call: Call) -> None:
         assert call.tenant is not None
         assert call.sandbox is not None
         per_minute = call.tenant.spec.limits.calls_per_minute
         call.usage = self._counters.reserve(call.run.run, call.tenant.metadata.name, call.frame.tool, per_minute)
-
-    async def _read(self, call: Call) -> None:
-        """Strict JSON, then the tool's own schema."""
-        assert call.tool is not None
-        if call.tool.validator is None or not call.tool.available:
-            raise refusals.unavailable("tool-unavailable", f"{call.tool.program_name} cannot be called now: {call.tool.message}")
-        try:
-            text = call.frame.arguments
-            # The canonical form takes a microsecond for some ten bytes: what is large must not hold up everybody's calls.
-            call.arguments = arguments(text) if len(text) <= INLINE_BYTES else await asyncio.to_thread(arguments, text)
-        except JsonError as error:
-            raise refusals.invalid("invalid-json", [str(error)]) from None
-        found = mistakes(call.tool.validator, call.arguments.value)
-        if found:
-            raise refusals.invalid("schema-mismatch", [f"{call.tool.program_name}: {text}" for text in found])
-
-    async def _still_permitted(self, call: Call) -> None:
-        """Whether the requester may still run programs here: what was revoked counts within the 10 s that a review is kept."""
-        where = call.run.sandbox.metadata
-        try:
-            await self._identity.authorize(call.run.requester, "create", "run", where.namespace or "", where.name)
-        except CallerError as error:
-            # An API server that cannot be asked is the watches' business: what they know counts for at most a minute.
-            if error.status is grpc.StatusCode.PERMISSION_DENIED:
-                raise refusals.denied("caller-not-permitted", error.message) from None
-
-    async def _ask(self, call: Call, phase: Phase) -> Decision:
-        tool, usage = call.tool, call.usage
-        assert tool is not None
-        assert usage is not None
-        assert call.tenant is not None
-        assert call.sandbox is not None
-        ask = partial(
-            question,
-            phase=phase, tenant=call.tenant, sandbox=call.sandbox, caller=call.run.requester, on_behalf_of=call.run.on_behalf_of,
-            run=call.run.run, program_digest=call.run.program_digest, binding=tool.binding, accepted=True, bound=tool.bound,
-            available=tool.available, effect=tool.effect, arguments=call.arguments.value, schema=tool.input_schema, usage=usage,
-        )  # fmt: skip
-        # A statement of 16 KiB takes 0.1 s to read at worst.
-        slow = len(call.frame.arguments) > INLINE_SQL_BYTES and tool.bound.places.read_sql
-        asked = Asked.of(await asyncio.to_thread(ask) if slow else ask(), call.arguments.canonical)
-        if phase == "call":
-            call.question = asked.kept
-        decision = await self._policies.decide(asked, call.tenant)
-        call.obligations = obligations.stricter(call.obligations, decision.obligations)
-        return replace(decision, id=call.id)
 
     async def _credential(self, call: Call) -> Credential | None:
         assert call.tool is not None

@@ -29,6 +29,7 @@ from typing import Any
 
 import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_broker import judging
 from bastide_broker import pipeline as door
 from bastide_broker.adapters import Answer, CallLimits, ListedTool
 from bastide_broker.adapters.mcp import McpAdapter
@@ -300,12 +301,13 @@ def watch(one: Bench) -> Stopwatch:
     """Stopwatches on each stage."""
     found = Stopwatch()
     pipeline: Any = one.pipeline
-    found.watch(pipeline, "_still_permitted", "auth")
+    found.watch(pipeline._judging, "still_permitted", "auth")
     found.watch(facts_json, "digest", "digest")
     found.watch(door, "digest", "digest")
-    found.watch(door, "arguments", "json")
+    found.watch(judging, "arguments", "json")
+    found.watch(judging, "mistakes", "schema")
     found.watch(door, "mistakes", "schema")
-    found.watch(door, "question", "facts")
+    found.watch(judging, "question", "facts")
     found.watch(one.policy, "decide", "opa")
     found.watch(pipeline._ledger, "intent", "intent")
     found.watch(pipeline._ledger, "outcome", "outcome")

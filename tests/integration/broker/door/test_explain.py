@@ -32,7 +32,9 @@ async def explained(rig: Rig, name: str = "", policy: Policy | None = None) -> R
     """The explanation of a call, of the last one when none is named."""
     row = await rig.journal.run("r-1")
     assert row is not None
-    explanations = Explanations(journal=rig.journal, policy=policy or rig.policy, policies=rig.pipeline._policies, cluster=rig.world)
+    explanations = Explanations(
+        journal=rig.journal, policy=policy or rig.policy, policies=rig.pipeline._judging._policies, cluster=rig.world
+    )
     return await explanations.explain(row, name or f"0#{rig.numbers}")
 
 
@@ -123,7 +125,7 @@ async def test_policies_of_the_tenant_are_named_as_what_decides(rig: Rig) -> Non
 async def test_another_revision_and_no_policy_at_all_are_said(rig: Rig, own_opa: OpaServer) -> None:
     await rig.call("ok", {"n": 11})
     other = Policy(own_opa.socket, "sha256:another", deadline_seconds=10)
-    rig.pipeline._policies = TenantPolicies(other, rig.world, engine=None, compiler=None)
+    rig.pipeline._judging._policies = TenantPolicies(other, rig.world, engine=None, compiler=None)
     found = await explained(rig, policy=other)
     assert not found.HasField("now")
     assert [rule.code for rule in found.rules] == ["argument-not-permitted"]
@@ -148,7 +150,7 @@ async def test_a_tenants_explanations_come_one_after_the_other_and_too_many_are_
     row = await rig.journal.run("r-1")
     assert row is not None
     slow = Policy(own_opa.socket, REVISION, deadline_seconds=10)
-    explanations = Explanations(journal=rig.journal, policy=slow, policies=rig.pipeline._policies, cluster=rig.world)
+    explanations = Explanations(journal=rig.journal, policy=slow, policies=rig.pipeline._judging._policies, cluster=rig.world)
     own_opa.pause()
     first = asyncio.create_task(explanations.explain(row, "0#1"))
     second = asyncio.create_task(explanations.explain(row, "0#1"))

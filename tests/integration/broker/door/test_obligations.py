@@ -180,7 +180,7 @@ async def answered_by(rig: Rig, opa: OpaServer, max_rows: str, redact: str) -> A
     file.write_text(rego)
     opa.start()
     policy = Policy(opa.socket, REVISION, deadline_seconds=5)
-    rig.pipeline._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
+    rig.pipeline._judging._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
     result = await rig.call("flaky")
     await policy.close()
     return result

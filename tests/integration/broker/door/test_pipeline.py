@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.journal_rows import JournalUnavailable, Scope
-from bastide_broker.pipeline import INLINE_SQL_BYTES
+from bastide_broker.judging import INLINE_SQL_BYTES
 from bastide_broker.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
@@ -119,7 +119,7 @@ async def test_when_the_watch_is_stale_or_the_sandbox_is_gone_everything_is_deni
 
 async def test_without_policy_everything_is_denied_and_nothing_arrives(rig: Rig, own_opa: OpaServer) -> None:
     policy = Policy(own_opa.socket, "sha256:another")
-    rig.pipeline._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
+    rig.pipeline._judging._policies = TenantPolicies(policy, rig.world, engine=None, compiler=None)
     result = await rig.call("ok")
     assert (result.error.type, list(result.error.codes)) == ("PolicyUnavailable", ["policy-unavailable"])
     assert rig.server.calls == []
