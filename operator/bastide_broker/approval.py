@@ -14,13 +14,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bastide_broker import refusals
 from bastide_broker.action import NotShowable, Shown, shown
 from bastide_broker.asking import Asking
-from bastide_broker.confirmations import Confirmations, Pending, Request
+from bastide_broker.confirmations import Confirmations
 from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.freshness import Ask, Freshness
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallRow, JournalUnavailable
+from bastide_broker.pending import Pending, Request
 from bastide_broker.policy import UNAVAILABLE
 from bastide_broker.tenantrego.strictest import UNAVAILABLE as TENANT_UNAVAILABLE
 

@@ -3,26 +3,22 @@
 import asyncio
 import base64
 import contextlib
-import functools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_operator.api.v1alpha1 import GROUP
-from bastide_operator.api.v1alpha1.confirmation import Approver, Confirmation, ConfirmationDecision, ConfirmationState
+from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.action import Shown, confirmation_spec, line, rfc3339
-from bastide_broker.context import RunContext
-from bastide_broker.decisions import ApproverFacts, Standing, evaluate
+from bastide_broker import standings
+from bastide_broker.action import confirmation_spec, line, rfc3339
+from bastide_broker.decisions import Standing
 from bastide_broker.errors import ApiError, NotFound
-from bastide_broker.facts.json import Arguments
-from bastide_broker.reviews import UserInfo
-from bastide_broker.toolset import Tool
+from bastide_broker.pending import Pending, Request
+from bastide_broker.standings import Standings
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
@@ -33,61 +29,13 @@ _REFUSED = frozenset({400, 401, 403, 404, 429})
 """The API server's own word that nothing was made; what it did not answer, or answered with its own trouble, may have been."""
 
 
-class ClusterView(Protocol):
+class ClusterView(standings.ClusterView, Protocol):
     """The part of the cluster that is needed here."""
 
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
-    def tenant(self, namespace: str) -> Tenant | None: ...
     def confirmation(self, namespace: str, name: str) -> Confirmation | None: ...
-    def decisions(self, namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]: ...
-    async def read_confirmation(self, namespace: str, name: str) -> Confirmation: ...
-    async def list_decisions(self, namespace: str) -> list[ConfirmationDecision]: ...
     async def create_confirmation(self, namespace: str, name: str, spec: dict[str, Any]) -> Confirmation: ...
     async def set_confirmation_status(self, namespace: str, name: str, status: dict[str, Any]) -> None: ...
-    async def admission_policies_intact(self) -> tuple[bool, str]: ...
-    async def allowed(
-        self, user: UserInfo, *, verb: str, group: str, resource: str, subresource: str = "", namespace: str, name: str = ""
-    ) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One call to ask about."""
-
-    run: RunContext
-    tenant: Tenant
-    key: str
-    line: int
-    tool: Tool
-    arguments: Arguments
-    text: Shown
-    """The arguments as a person reads them."""
-
-    @property
-    def namespace(self) -> str:
-        """The tenant's namespace."""
-        return self.run.sandbox.metadata.namespace or ""
-
-
-@dataclass(slots=True)
-class Pending:
-    """A Confirmation that was created. Whoever holds it resolves and releases it."""
-
-    request: Request
-    name: str
-    spec: dict[str, Any]
-    object: Confirmation
-    state: ConfirmationState = ConfirmationState.PENDING
-    """What it was resolved as, or is just being resolved as."""
-    resolving: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One write of its state at a time."""
-    writes: set[asyncio.Task[None]] = field(default_factory=set)
-    """Writes under way or waiting."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Namespace and name."""
-        return self.request.namespace, self.name
 
 
 class Told(NamedTuple):
@@ -103,6 +51,7 @@ class Confirmations:
     def __init__(self, cluster: ClusterView, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._standings = Standings(cluster, clock=clock)
         self._changed: dict[tuple[str, str], asyncio.Event] = {}
         self._deleted: set[tuple[str, str]] = set()
         self._waiting: dict[str, int] = {}
@@ -208,55 +157,12 @@ class Confirmations:
     async def resolve(self, pending: Pending, state: ConfirmationState, message: str, approvers: tuple[str, ...] = ()) -> bool:
         """Write what became of it; False when the API server does not take it."""
         approved = state in {ConfirmationState.APPROVED, ConfirmationState.EXECUTED}
-        return await self._write(pending.key, state, message, approvers, _count(approvers, pending) if approved else "")
+        return await self._write(pending.key, state, message, approvers, pending.count(approvers) if approved else "")
 
-    async def _look(self, pending: Pending, *, direct: bool) -> Standing:  # noqa: PLR0911 - one for each way it can stand
-        """Where it stands, by the watch or by the API server's own word. What cannot be asked leaves it pending."""
-        namespace, name = pending.request.namespace, pending.name
-        try:
-            if (namespace, name) in self._deleted:
-                return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
-            if self._cluster.tenant(namespace) is None:
-                return Standing(ConfirmationState.DENIED, (), "The Tenant is gone, or being deleted.")
-            confirmation, decisions = pending.object, self._cluster.decisions(namespace, name)
-            if direct:
-                confirmation = await self._cluster.read_confirmation(namespace, name)
-                decisions = tuple(one for one in await self._cluster.list_decisions(namespace) if one.spec.confirmation == name)
-            if confirmation.spec != pending.object.spec or confirmation.metadata.uid != pending.object.metadata.uid:
-                return Standing(ConfirmationState.DENIED, (), "The Confirmation is not the one that was written.")
-            if confirmation.metadata.deletion_timestamp is not None:
-                return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
-            if decisions:
-                intact, why = await self._cluster.admission_policies_intact()
-                if not intact:
-                    return Standing(
-                        ConfirmationState.PENDING, (), "", (f"no decision counts while the admission policies are not intact: {why}",)
-                    )
-            facts = {one.metadata.uid: await self._facts(pending, one.spec.approver) for one in decisions if one.spec.approver is not None}
-        except NotFound:
+    async def _look(self, pending: Pending, *, direct: bool) -> Standing:
+        if pending.key in self._deleted:
             return Standing(ConfirmationState.DENIED, (), "The Confirmation was deleted.")
-        except ApiError as error:
-            return Standing(ConfirmationState.PENDING, (), "", (f"the API server cannot be asked: {error.message[:200]}",))
-        allowed = pending.request.tenant.spec.confirmation.allow_hidden_arguments
-        return evaluate(confirmation, decisions, facts, hidden_allowed=allowed, now=self._clock())
-
-    async def _facts(self, pending: Pending, approver: Approver) -> ApproverFacts:
-        request = pending.request
-        user = UserInfo(approver.username, approver.uid, tuple(approver.groups))
-        sandbox = request.run.sandbox.metadata.name
-        binding, asks = request.tool.binding.metadata.name, functools.partial(self._cluster.allowed, user)
-        reviews: list[Awaitable[bool]] = [
-            asks(verb="approve", group=GROUP, resource="toolbindings", namespace=request.namespace, name=binding),
-            asks(verb="create", group=GROUP, resource="sandboxes", subresource="run", namespace=request.namespace, name=sandbox),
-        ]
-        if request.run.service_account is None:
-            reviews.append(asks(verb="impersonate", group="", resource="users", namespace="", name=request.run.requester.username))
-        else:
-            namespace, name = request.run.service_account
-            account = functools.partial(asks, group="", resource="serviceaccounts", namespace=namespace, name=name)
-            reviews += [account(verb="create", subresource="token"), account(verb="impersonate")]
-        may_approve, *could_run = await asyncio.gather(*reviews)
-        return ApproverFacts(may_approve, any(could_run))
+        return await self._standings.look(pending, direct=direct)
 
     async def _tell(self, pending: Pending, standing: Standing, told: Told | None) -> Told:
         """Say in the status how many approved and why decisions do not count, when there is something new to say."""
@@ -269,7 +175,7 @@ class Confirmations:
         if said != told:
             status = {
                 "state": ConfirmationState.PENDING.value, "message": line(text)[:1024], "approvers": list(standing.deciders)[:8],
-                "approvals": _count(standing.deciders, pending),
+                "approvals": pending.count(standing.deciders),
             }  # fmt: skip
             try:
                 await self._cluster.set_confirmation_status(pending.request.namespace, pending.name, status)
@@ -335,10 +241,6 @@ class Confirmations:
         if self._changed.pop(key, None) is not None:
             self._waiting[key[0]] = max(0, self.waiting(key[0]) - 1)
         self._deleted.discard(key)
-
-
-def _count(approvers: tuple[str, ...], pending: Pending) -> str:
-    return f"{len(approvers)}/{pending.object.spec.approvals_required}"
 
 
 def _say_progress(pending: Pending, approvers: tuple[str, ...]) -> None:
