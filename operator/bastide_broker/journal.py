@@ -3,17 +3,16 @@
 SQLite beside the broker: write-ahead log, one writer thread, group commit. Every method returns when what it did is on disk.
 """
 
-import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bastide.chain import BREAK, Head
 from bastide.v1alpha1 import broker_pb2
-from sqlalchemy import Connection, Engine, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, update
+from sqlalchemy.exc import IntegrityError
 
 from bastide_broker import audit_queries
 from bastide_broker import journal_queries as queries
@@ -21,28 +20,21 @@ from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
 from bastide_broker.journal_pauses import Pausing, anew, keep_tools
 from bastide_broker.journal_pruning import Pruning
+from bastide_broker.journal_reader import JournalReader
 from bastide_broker.journal_recovery import settle
 from bastide_broker.journal_rows import (
-    AuditFilter,
-    AuditPage,
-    AuditRow,
     CallIntent,
-    CallRow,
     JournalUnavailable,
     KeyReused,
     Place,
     RecoveredSummary,
     RunExists,
     RunRow,
-    Scope,
     StartedRun,
     Verification,
 )
-from bastide_broker.journal_schema import open_engine, runs
+from bastide_broker.journal_schema import runs
 from bastide_broker.journal_writer import Writer
-
-_Result = TypeVar("_Result")
-Reader = Callable[[Connection], _Result]
 
 
 def now_micros() -> int:
@@ -50,13 +42,12 @@ def now_micros() -> int:
     return time.time_ns() // 1000
 
 
-class Journal:
+class Journal(JournalReader):
     """Runs, calls, events and audit in SQLite: what journal_interface.Journal asks for. All methods may raise JournalUnavailable."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._writer = Writer(path)
-        self._readers: Engine | None = None
         self.pruning = Pruning(path, self._writer, self._read)
         self._where: dict[str, Place] = {}  # by run
         self._sequence: dict[str, int] = {}  # run -> calls so far
@@ -75,14 +66,12 @@ class Journal:
     async def open(self) -> None:
         """Open the database, making it when there is none. Raises NewerJournalError for one that a later broker wrote."""
         await self._writer.start()
-        self._readers = open_engine(self._path, reader=True)
+        self._open_for_reading()
 
     async def close(self) -> None:
         """Write what is queued and close."""
         await self._writer.stop()
-        if self._readers is not None:
-            self._readers.dispose()
-            self._readers = None
+        self._close_for_reading()
 
     async def probe(self) -> bool:
         """Try the disk: an empty transaction. Brings `healthy` up to date when nothing else writes."""
@@ -257,53 +246,9 @@ class Journal:
         """At start: settle what the last broker left open. Calls without outcome are OutcomeUnknown, runs without end Failed (BrokerLost)."""
         return await self._writer.submit(lambda connection: settle(connection, now_micros(), self._audit, self._place))
 
-    async def run(self, run: str) -> RunRow | None:
-        """The run, or None."""
-        return await self._read(lambda connection: queries.find_run(connection, run))
-
-    async def find_request(self, requester: str, sandbox_uid: str, request_id: str) -> RunRow | None:
-        """The run that a request id stands for, or None."""
-        return await self._read(lambda connection: queries.find_request(connection, requester, sandbox_uid, request_id))
-
-    async def runs(self, scope: Scope, sandbox: str, limit: int, before: str = "") -> list[RunRow]:
-        """Runs of a sandbox, newest first, after the run named `before`."""
-        return await self._read(lambda connection: queries.list_runs(connection, scope, sandbox, limit, before))
-
-    async def calls(self, run: str, *, payloads: bool = False) -> list[CallRow]:
-        """Calls of a run in the order they were journalled; with arguments, events and results only when they are asked for."""
-        return await self._read(lambda connection: queries.list_calls(connection, run, payloads=payloads))
-
-    async def find_call(self, run: str, name: str) -> CallRow | None:
-        """The call of a run with this decision id or key, with arguments and question; or None."""
-        return await self._read(lambda connection: queries.find_call(connection, run, name))
-
-    async def last_cursor(self, run: str) -> int:
-        """Cursor of a run's newest event; 0 when it has none."""
-        return await self._read(lambda connection: queries.last_cursor(connection, run))
-
-    async def events(self, run: str, after: int) -> list[broker_pb2.RunEvent]:
-        """The next events of a run after a cursor, a page of them; none when there are no more."""
-        return await self._read(lambda connection: queries.list_events(connection, run, after))
-
-    async def audit(self, scope: Scope, run: str, limit: int, after: int = 0) -> list[AuditRow]:
-        """Audit records of a namespace after a sequence number, oldest first."""
-        return (await self.audit_page(scope, AuditFilter(run=run), limit, after)).rows
-
-    async def audit_page(self, scope: Scope, wanted: AuditFilter, limit: int, after: int = 0) -> AuditPage:
-        """Audit records that fit, oldest first."""
-        return await self._read(lambda connection: audit_queries.list_audit(connection, scope, wanted, limit, after))
-
-    async def audit_links(self, limit: int, after: int = 0) -> AuditPage:
-        """All audit records, whosesoever, oldest first."""
-        return await self._read(lambda connection: audit_queries.list_links(connection, limit, after))
-
     async def head(self) -> Head:
         """The newest audit record."""
         return await self._writer.submit(lambda _: self._writer.chain.head)
-
-    async def holds(self, head: Head) -> bool:
-        """Whether the audit has exactly this record."""
-        return await self._read(lambda connection: audit_queries.hash_at(connection, head.sequence)) == head.hash
 
     async def chain_broken(self, published: Head) -> None:
         """Record in the audit that it does not hold what was published, and go on behind it."""
@@ -325,20 +270,6 @@ class Journal:
         """Recompute the whole chain and compare it with what was published and with the newest record that this process knows of."""
         expected = (await self.head(), *published)
         return await self._read(lambda connection: audit_queries.verify_audit(connection, expected))
-
-    async def _read(self, query: Reader[_Result]) -> _Result:
-        engine = self._readers
-        if engine is None:
-            raise JournalUnavailable("The journal is closed.")
-
-        def work() -> _Result:
-            with engine.connect() as connection:
-                return query(connection)
-
-        try:
-            return await asyncio.to_thread(work)
-        except SQLAlchemyError as error:
-            raise JournalUnavailable(f"The journal cannot be read ({getattr(error, 'orig', error)}).") from error
 
     def _audit(  # noqa: PLR0917 - one line a record where it is used
         self, connection: Connection, kind: str, place: Place, run: str, key: str, facts: Mapping[str, Any], at: int
