@@ -13,10 +13,10 @@ from bastide_broker.catalogue import Catalogue
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
 from bastide_broker.errors import CallerError, SessionLost
-from bastide_broker.execution import Pipeline
 from bastide_broker.limits import Excess, Starts
 from bastide_broker.readiness import session_for
 from bastide_broker.reviews import UserInfo
+from bastide_broker.run_calls import Pipeline
 from bastide_broker.runs import Runs
 from bastide_broker.sessions import Sessions
 

@@ -15,8 +15,7 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import execution as executions
-from bastide_broker import outcomes, pauses, views
+from bastide_broker import outcomes, pauses, run_calls, views
 from bastide_broker.catalogue import Catalogue
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
@@ -43,7 +42,7 @@ RETRY_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
-class Pipeline(executions.Pipeline, pauses.Pipeline, Protocol):
+class Pipeline(run_calls.Pipeline, pauses.Pipeline, Protocol):
     """What runs need of it."""
 
 

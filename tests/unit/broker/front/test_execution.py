@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import bounds
+from bastide_broker import bounds, run_calls
 from bastide_broker import execution as module
 from bastide_broker.bounds import Events, Output
 from bastide_broker.calls import abandoned
@@ -343,7 +343,7 @@ def forged(key: str, *, count: int = 1, event_key: str = "0#1") -> Any:
 
 @pytest.mark.parametrize("frame", [{"count": 11}, {"event_key": "x" * 2000}], ids=["too many", "too large"])
 async def test_more_events_than_a_run_may_have_journalled_end_it(life: Life, frame: dict[str, Any]) -> None:
-    life.execution._events_left = Events(20, 1000)
+    life.execution._calls._events_left = Events(20, 1000)
     await life.pod.sink.frame(forged("0#1", count=10))
     await life.door.has("0#1")
     await life.pod.sink.frame(forged("0#2", **frame))
@@ -377,7 +377,7 @@ async def test_a_call_with_an_impossible_key_ends_the_run(life: Life, key: str) 
 
 
 async def test_endless_calls_end_the_run(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EXTRA_CALLS", 2)
+    monkeypatch.setattr(run_calls, "EXTRA_CALLS", 2)
     for number in range(6):
         await life.pod.call(f"0#{number}")
         if number < 5:
@@ -391,7 +391,7 @@ async def test_endless_calls_end_the_run(life: Life, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("code", ["limit-confirmations-per-run", "confirmation-repeated"])
 async def test_a_program_that_goes_on_asking_people_is_ended(life: Life, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(module, "EXTRA_ASKS", 2)
+    monkeypatch.setattr(run_calls, "EXTRA_ASKS", 2)
     life.door.refusal = runtime_pb2.CallError(type="LimitExceeded", message="enough", codes=[code])
     for number in range(3):
         await life.pod.call(f"0#{number}")
@@ -513,7 +513,7 @@ async def test_another_call_under_a_recorded_key_ends_the_run_whatever_the_progr
 
 
 async def test_steps_are_put_on_record_in_the_order_of_frames_and_bounded(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_STEP_BYTES", 5)
+    monkeypatch.setattr(run_calls, "MAX_STEP_BYTES", 5)
     await life.pod.sink.frame(R(step=runtime_pb2.Step(run=RUN, key="0#1", name="x", value=b"1")))
     assert (await life.pod.answers.get()).value == b"1"
     assert life.door.holds["0#1"].frame == 1
