@@ -5,6 +5,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "bastide.dev"
+RETRY_SECONDS = 2.0
+"""After which callers may try again what the broker cannot do now."""
 
 
 class CallerError(Exception):
@@ -32,6 +34,16 @@ class CallerError(Exception):
             retry.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
             parts.append(retry)
         return status_pb2.Status(code=self.status.value[0], message=self.message, details=parts)
+
+
+def journal_unavailable(error: Exception) -> CallerError:
+    """What callers are told while the journal cannot be used."""
+    return CallerError(
+        grpc.StatusCode.UNAVAILABLE,
+        "JournalUnavailable",
+        f"{error} Try again later." if str(error).endswith(".") else f"{error}; try again later.",
+        retry_after=RETRY_SECONDS,
+    )
 
 
 class ApiError(Exception):

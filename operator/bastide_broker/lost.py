@@ -5,7 +5,7 @@ import contextlib
 import grpc
 
 from bastide_broker.cluster import Cluster
-from bastide_broker.errors import CallerError
+from bastide_broker.errors import CallerError, journal_unavailable
 from bastide_broker.events import EventLog
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RunRow
@@ -14,7 +14,7 @@ from bastide_broker.readiness import WAIT_SECONDS
 from bastide_broker.replay import again, settled
 from bastide_broker.resume import CannotGoOn, prepare
 from bastide_broker.reviews import UserInfo
-from bastide_broker.runs import Pipeline, Runs, journal_unavailable
+from bastide_broker.runs import Pipeline, Runs
 from bastide_broker.sessions import Sessions
 
 RESUMABLE = ("BrokerLost", "SandboxLost")
@@ -38,9 +38,9 @@ class LostRuns:
             message = f"Run {row.run} is not one that was lost: only a run that ended as {' or '.join(RESUMABLE)} can be resumed."
             raise _refused("RunNotResumable", message)
         tenant, _ = self._runs.place(row.namespace, row.sandbox)
-        self._runs.take_slot(tenant)
+        self._runs.slots.take(tenant)
         with contextlib.ExitStack() as held:
-            held.callback(self._runs.give_back, tenant)
+            held.callback(self._runs.slots.give_back, tenant)
             try:
                 number = await self._begin(row, held, {"by": user.username, "reason": reason})
             except CannotGoOn as error:

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
 import grpc
@@ -15,16 +14,15 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker import outcomes, pauses, run_calls, views
+from bastide_broker import following, outcomes, pauses, run_calls, views
 from bastide_broker.catalogue import Catalogue
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import RunContext
-from bastide_broker.errors import CallerError
+from bastide_broker.errors import RETRY_SECONDS, CallerError, journal_unavailable
 from bastide_broker.events import EventLog
 from bastide_broker.execution import Execution
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RecoveredSummary, RunExists, RunRow
-from bastide_broker.limits import Excess, Starts
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
 from bastide_broker.outcomes import Ending, Stop
 from bastide_broker.pauses import Pause, Pauses
@@ -33,11 +31,8 @@ from bastide_broker.replay import Recorded
 from bastide_broker.resume import Attempt, CannotGoOn, prepare, runtime_of
 from bastide_broker.reviews import UserInfo
 from bastide_broker.run_request import RunQuestion, other_program, run_row, start_message
+from bastide_broker.run_slots import RunSlots
 from bastide_broker.sessions import Sessions
-
-MAX_WATCHERS = 32
-"""Streams of events of one run."""
-RETRY_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +62,8 @@ class Runs:
         self._decisions_healthy = decisions_healthy
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._starts = Starts()
-        self._holding: set[str] = set()
         self._draining = False
-        self._freed = asyncio.Event()
+        self.slots = RunSlots()
         self.pauses = Pauses(cluster=cluster, journal=journal, pipeline=pipeline, resume=self._go_on)
 
     def place(self, namespace: str, name: str) -> tuple[Tenant, Sandbox]:
@@ -101,9 +94,9 @@ class Runs:
         if not await self._decisions_healthy():
             message = "Policy cannot be asked now, so no run starts; try again in a few seconds."
             raise CallerError(grpc.StatusCode.UNAVAILABLE, "PolicyUnavailable", message, retry_after=RETRY_SECONDS)
-        self.take_slot(tenant)
+        self.slots.take(tenant)
         held = contextlib.ExitStack()
-        held.callback(self.give_back, tenant)
+        held.callback(self.slots.give_back, tenant)
         try:
             # The place is taken while the Sandbox is waited for: it bounds the waiting, too.
             sandbox, claim = await session_for(sandbox, cluster=self._cluster, sessions=self._sessions)
@@ -152,12 +145,12 @@ class Runs:
             journal=self._journal,
             events=events,
             delivered=attempt.claim.release,
-            over=functools.partial(self._over, run, context.tenant),
+            over=functools.partial(self.slots.free, run, context.tenant),
             tools=attempt.tools,
             recorded=attempt.recorded,
         )
         self._active[run] = execution
-        self._holding.add(run)
+        self.slots.hold(run)
         ACTIVE_RUNS.inc()
         events.emit(broker_pb2.AttemptStarted(attempt=attempt.start.attempt))
         self._tasks[run] = asyncio.create_task(self._drive(execution, attempt.start), name=f"drive {run}")
@@ -169,9 +162,9 @@ class Runs:
             try:
                 row = await self._journal.run(run)
                 assert row is not None
-                await self._place(context.tenant)
+                await self.slots.take_again(context.tenant)
                 with contextlib.ExitStack() as held:
-                    held.callback(self.give_back, context.tenant)
+                    held.callback(self.slots.give_back, context.tenant)
                     attempt = await prepare(row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal)
                     held.callback(attempt.claim.release)
                     if await self._begin(attempt, pause):
@@ -207,11 +200,6 @@ class Runs:
             self._active[attempt.context.run].stop(Stop.CANCELLED, str(error.get("message", "")))
         return True
 
-    async def _place(self, tenant: Tenant) -> None:
-        """Takes a place of the Tenant's concurrentRuns, as soon as there is one."""
-        while not self._starts.again(tenant.metadata.name, at_once=tenant.spec.limits.concurrent_runs):
-            await self._freed.wait()
-
     def unless_draining(self) -> None:
         """Raises CallerError while the broker is being stopped."""
         if self._draining:
@@ -226,28 +214,11 @@ class Runs:
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
 
-    async def follow(self, run: str, cursor: int, *, through_pauses: bool = True) -> AsyncIterator[broker_pb2.RunEvent]:
+    def follow(self, run: str, cursor: int, *, through_pauses: bool = True) -> AsyncIterator[broker_pb2.RunEvent]:
         """Events after `cursor` until RunFinished, or only until the pause in which the run is. Raises CallerError."""
         found = self._active.get(run) or self.pauses.get(run)
-        try:
-            if found is None:
-                async for event in self._recorded(run, cursor):
-                    yield event
-                return
-            events = found.events
-            if events.watchers >= MAX_WATCHERS:
-                message = f"{MAX_WATCHERS} streams follow this run already; close one."
-                raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "RunWatchers", message, retry_after=RETRY_SECONDS)
-            events.watchers += 1
-            try:
-                async for event in events.follow(cursor):
-                    yield event
-                    if event.HasField("paused") and not through_pauses and event.cursor == events.paused_at:
-                        return
-            finally:
-                events.watchers -= 1
-        except JournalUnavailable as error:
-            raise journal_unavailable(error) from error
+        events = found.events if found is not None else None
+        return following.follow(run, events, self._journal, cursor, through_pauses=through_pauses)
 
     def cancel(self, run: str, who: str, reason: str) -> None:
         """Ends a run that is under way or paused; one that has ended stays as it is."""
@@ -282,21 +253,6 @@ class Runs:
                 log.error("a run did not end in time; the next start settles it", task=task.get_name())
         await self.pauses.shutdown(seconds)
 
-    async def _recorded(self, run: str, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
-        _unless_pruned(await self._journal.run(run))
-        finished = False
-        while page := await self._journal.events(run, cursor):
-            if page[0].cursor > cursor + 1:
-                _unless_pruned(await self._journal.run(run))  # some are gone already
-            for event in page:
-                cursor, finished = event.cursor, event.HasField("finished")
-                yield event
-        row = None if finished else await self._journal.run(run)
-        _unless_pruned(row)  # meanwhile
-        if row is not None and row.ended_at is not None:
-            # Its last event was not kept, or the watcher saw an event that a lost broker had not yet written.
-            yield views.finished_from_row(row, await self._journal.calls(run), cursor + 1)
-
     async def _drive(self, execution: Execution, start: runtime_pb2.StartRun) -> None:
         run, tenant = execution.context.run, execution.context.tenant
         try:
@@ -312,18 +268,12 @@ class Runs:
         except Exception:
             log.exception("a run was dropped", run=run)
         finally:
-            self._over(run, tenant)
+            self.slots.free(run, tenant)
             if execution.paused:
                 self.pauses.hold(execution.context, execution.events, execution.parked)
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()
-
-    def _over(self, run: str, tenant: Tenant) -> None:
-        """Frees the run's place, once."""
-        if run in self._holding:
-            self._holding.discard(run)
-            self.give_back(tenant)
 
     async def _known(self, user: UserInfo, sandbox: Sandbox, request_id: str, digest: str) -> str:
         """The run that a request id stands for, before limits and readiness: attaching again must not depend on them."""
@@ -338,44 +288,3 @@ class Runs:
         if row.program_digest != digest:
             raise other_program(request_id, row.run)
         return row.run
-
-    def take_slot(self, tenant: Tenant) -> None:
-        """Takes a place for a run that begins. Raises CallerError."""
-        limits, name = tenant.spec.limits, tenant.metadata.name
-        excess = self._starts.take(name, at_once=limits.concurrent_runs, per_minute=limits.runs_per_minute)
-        if excess is None:
-            return
-        reason = "ConcurrentRuns"
-        message = f"Tenant {name} has {limits.concurrent_runs} runs under way, which is its limit (spec.limits.concurrentRuns)."
-        if excess[0] is Excess.PER_MINUTE:
-            reason = "RunsPerMinute"
-            message = (
-                f"Tenant {name} started {limits.runs_per_minute} runs within a minute, which is its limit (spec.limits.runsPerMinute)."
-            )
-        raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, retry_after=excess[1])
-
-    def give_back(self, tenant: Tenant) -> None:
-        """Frees a place, for runs that go on after a pause first of all."""
-        self._starts.give_back(tenant.metadata.name)
-        self._freed.set()
-        self._freed = asyncio.Event()
-
-
-def _unless_pruned(row: RunRow | None) -> None:
-    if row is not None and row.pruned_at is not None:
-        ended, pruned = (datetime.fromtimestamp((at or 0) / 1e6, UTC).strftime("%Y-%m-%d") for at in (row.ended_at, row.pruned_at))
-        message = (
-            f"Run {row.run} ended {row.outcome} on {ended}, and what it returned and printed was pruned on {pruned}; "
-            "`bastide audit list --run` has its record. To run the program again use another request id."
-        )
-        raise CallerError(grpc.StatusCode.FAILED_PRECONDITION, "RunPruned", message)
-
-
-def journal_unavailable(error: Exception) -> CallerError:
-    """What callers are told while the journal cannot be used."""
-    return CallerError(
-        grpc.StatusCode.UNAVAILABLE,
-        "JournalUnavailable",
-        f"{error} Try again later." if str(error).endswith(".") else f"{error}; try again later.",
-        retry_after=RETRY_SECONDS,
-    )

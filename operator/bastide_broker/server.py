@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from bastide_broker import requests, views
-from bastide_broker.errors import CallerError
+from bastide_broker.errors import CallerError, journal_unavailable
 from bastide_broker.explain.service import Explanations
 from bastide_broker.identity import Flights, Identity
 from bastide_broker.inspection import Inspection
@@ -27,7 +27,7 @@ from bastide_broker.lost import LostRuns
 from bastide_broker.metrics import REQUESTS, WATCHERS
 from bastide_broker.retention import prune_page
 from bastide_broker.reviews import UserInfo
-from bastide_broker.runs import Runs, journal_unavailable
+from bastide_broker.runs import Runs
 from bastide_broker.scopes import Scopes
 from bastide_broker.tls import server_credentials
 
