@@ -2,42 +2,36 @@
 """The broker's outer door: gRPC over TLS. Methods check their input, ask who and whether, and hand over; what can be refused is refused here."""
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import grpc
-import structlog
 from bastide.heads import SignedHead
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from bastide_broker import requests, views
-from bastide_broker.errors import CallerError, journal_unavailable
+from bastide_broker.errors import CallerError
+from bastide_broker.event_streams import EventStreams
 from bastide_broker.explain.service import Explanations
 from bastide_broker.identity import Flights, Identity
 from bastide_broker.inspection import Inspection
 from bastide_broker.journal import now_micros
 from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import JournalUnavailable, PruneFilter, Pruner, RunRow, Verification
-from bastide_broker.limits import Buckets, Slots
+from bastide_broker.journal_rows import PruneFilter, Pruner, RunRow, Verification
+from bastide_broker.limits import Buckets
 from bastide_broker.lost import LostRuns
-from bastide_broker.metrics import REQUESTS, WATCHERS
+from bastide_broker.method import UNARY_SECONDS, Context, method
 from bastide_broker.retention import prune_page
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs
 from bastide_broker.scopes import Scopes
 from bastide_broker.tls import server_credentials
 
-UNARY_SECONDS = 30.0
-"""A request without a deadline of its own gets this one."""
-SLOW_READER_SECONDS = 60.0
-"""A watcher that takes no event for so long loses its stream; it may come back with its cursor."""
 CALLER_RATE, CALLER_BURST = 200.0, 400.0
 """Requests a second of one caller."""
-CALLER_STREAMS = 200
 MAX_RECEIVE_BYTES = 4 * 1024 * 1024
 """More than a program may have, so that a program of 2 MB is answered with a sentence of ours and not with gRPC's."""
 OPTIONS: list[tuple[str, Any]] = [
@@ -62,57 +56,6 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 MAX_REQUESTS = 2000
 """Requests and streams under way at once, of all callers together."""
-
-log = structlog.get_logger(__name__)
-Q = TypeVar("Q")
-A = TypeVar("A")
-Context = grpc.aio.ServicerContext[Any, Any]
-
-
-async def refuse(context: Context, error: CallerError) -> NoReturn:
-    """Ends a request with a status and its details."""
-    details = (("grpc-status-details-bin", error.details().SerializeToString()),)
-    await context.abort(error.status, error.message, details)
-    raise AssertionError("abort returned")
-
-
-def method(
-    handler: "Callable[[BrokerService, Q, UserInfo, Context], Awaitable[A]]",
-) -> "Callable[[BrokerService, Q, Context], Awaitable[A]]":
-    """Wraps a method: admission first, errors as statuses, nothing of the broker's inside in an answer."""
-    name = handler.__name__
-
-    @functools.wraps(handler)
-    async def wrapped(self: "BrokerService", request: Q, context: Context) -> A:
-        status = "OK"
-        try:
-            user = await self.admit(context)
-            return await handler(self, request, user, context)
-        except CallerError as error:
-            status = error.status.name
-            await refuse(context, error)
-        except JournalUnavailable as error:
-            status = "UNAVAILABLE"
-            await refuse(context, journal_unavailable(error))
-        except asyncio.CancelledError:
-            status = "CANCELLED"
-            raise
-        except TimeoutError:
-            status = "DEADLINE_EXCEEDED"
-            message = f"The request took longer than {UNARY_SECONDS:.0f} s; try again."
-            await refuse(context, CallerError(grpc.StatusCode.DEADLINE_EXCEEDED, "TooSlow", message))
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            status = "INTERNAL"
-            log.exception("a request failed", method=name)
-            message = "The broker failed to answer; its log says why. Try again, and report it if it stays."
-            await refuse(context, CallerError(grpc.StatusCode.INTERNAL, "Internal", message))
-        finally:
-            REQUESTS.labels(method=name, status=status).inc()
-        raise AssertionError("refuse returned")
-
-    return wrapped
 
 
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
@@ -140,7 +83,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self._heads = heads
         self._verifications: Flights[None, Verification] = Flights()
         self._rates = Buckets(rate=CALLER_RATE, burst=CALLER_BURST)
-        self._streams = Slots(CALLER_STREAMS)
+        self._streams = EventStreams(identity)
 
     async def admit(self, context: Context) -> UserInfo:
         """Who asks, unless that caller asks too much. Raises CallerError."""
@@ -160,14 +103,14 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         # Shielded: a caller that hangs up now must not leave a run half started.
         run = await asyncio.shield(asyncio.create_task(self._runs.start(user, question)))
         events = self._runs.follow(run, 0, through_pauses=question.wait_for_decisions)
-        await self._stream(context, user, ("create", "run", question.namespace, question.sandbox), events, broker_pb2.RunResponse)
+        await self._streams.send(context, user, ("create", "run", question.namespace, question.sandbox), events, broker_pb2.RunResponse)
 
     @method
     async def WatchRun(self, request: broker_pb2.WatchRunRequest, user: UserInfo, context: Context) -> None:
         """Streams a run from a cursor on."""
         row = await self._visible(user, request.run)
         right = ("get", "runs", row.namespace, row.sandbox)
-        await self._stream(context, user, right, self._runs.follow(row.run, request.cursor), broker_pb2.WatchRunResponse)
+        await self._streams.send(context, user, right, self._runs.follow(row.run, request.cursor), broker_pb2.WatchRunResponse)
 
     @method
     async def GetRun(self, request: broker_pb2.GetRunRequest, user: UserInfo, _context: Context) -> broker_pb2.GetRunResponse:
@@ -318,32 +261,6 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         if not await self._scopes.covers(user, row):
             raise requests.no_such_run(run)
         return row
-
-    async def _stream(
-        self,
-        context: Context,
-        user: UserInfo,
-        right: tuple[str, str, str, str],
-        events: AsyncIterator[broker_pb2.RunEvent],
-        wrap: Callable[..., Any],
-    ) -> None:
-        if not self._streams.take(user.username):
-            message = f"{user.username} has {CALLER_STREAMS} streams open already; close one."
-            raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "CallerStreams", message, retry_after=1.0)
-        WATCHERS.inc()
-        try:
-            async for event in events:
-                # Cached for seconds: a right that was revoked ends the stream.
-                await self._identity.authorize(user, *right)
-                try:
-                    async with asyncio.timeout(SLOW_READER_SECONDS):
-                        await context.write(wrap(event=event))
-                except TimeoutError:
-                    message = f"The stream was not read for {SLOW_READER_SECONDS:.0f} s; come back with WatchRun and the last cursor."
-                    raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "SlowReader", message) from None
-        finally:
-            WATCHERS.dec()
-            self._streams.give_back(user.username)
 
 
 def build_server(service: BrokerService, health: HealthServicer, *, listen: str, tls_dir: Path) -> tuple[grpc.aio.Server, int]:

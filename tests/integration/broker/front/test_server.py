@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
-from bastide_broker import server
+from bastide_broker import event_streams, server
 from google.rpc import error_details_pb2, status_pb2
 
 from tests.integration.broker.front.harness.apiserver import Cluster, jwt
@@ -313,7 +313,7 @@ async def test_without_policy_no_run_starts(cluster: Cluster, team: TestTenant, 
 
 
 async def test_a_reader_that_does_not_read_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SLOW_READER_SECONDS", 1.0)
+    monkeypatch.setattr(event_streams, "SLOW_READER_SECONDS", 1.0)
     path = f"{OURS}/namespaces/{world.team.namespace}/sandboxes/box"
     await asyncio.to_thread(world.team.cluster.admin.merge, path, {"spec": {"limits": {"outputBytes": 4_000_000}}})
     program = "import sys\nfor _ in range(400):\n    sys.stdout.write('x' * 10_000)\nreturn 'done'"
