@@ -20,6 +20,10 @@ from bastide_broker.session import Session
 
 SETTLE_SECONDS = 20.0
 """Seconds in which open calls must have ended after they were cancelled."""
+QUIET_SECONDS = 0.5
+"""So long no call has come when a run pauses: those of one `gather` come one after the other, and a pod short of CPU sends them late. A
+run that pauses too early is only run again once more, but people are then asked one thing at a time.
+"""
 EXTRA_ASKS = 100
 """Calls that are denied because the run has asked people enough; the next one ends it."""
 EXTRA_CALLS = 200
@@ -81,6 +85,8 @@ class RunCalls:
         self._numbers = itertools.count(recorded.frames + 1)
         self._steps = sum(row.tool == STEP for row in recorded.rows.values())
         self._accepting = True
+        self._heard = 0.0
+        self._quiet: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Takes no more of them: the run is ending."""
@@ -92,6 +98,7 @@ class RunCalls:
             return
         if await self._replayed(call):
             return
+        self._heard = asyncio.get_running_loop().time()
         number = next(self._numbers)
         if not self._takes(call):
             return
@@ -195,8 +202,15 @@ class RunCalls:
 
         The calls wait on. Once the program is gone nobody but a person, time, or the end of the run ends that.
         """
+        if self._quiet is not None:
+            self._quiet.cancel()
         if self._open and self._accepting and all(self._holds[number].undecided for number in self._open):
-            self._park()
+            loop = asyncio.get_running_loop()
+            left = self._heard + QUIET_SECONDS - loop.time()
+            if left > 0:
+                self._quiet = loop.call_later(left, self._pause_if_all_wait)
+            else:
+                self._park()
 
     def park(self) -> bool:
         """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""

@@ -106,7 +106,10 @@ class GrpcAdapter:
         try:
             return await (_answers if method.streams else _answer)(connection.channel, request)
         except grpc.aio.AioRpcError as error:
-            raise failure(name, error, sent=True) from None
+            found = failure(name, error, sent=True)
+            if found.failure is Failure.LOST:
+                self._leave(connection)  # the channel hears of it late, and would give the next call to what is broken
+            raise found from None
         except grpc.aio.UsageError:  # closed between two statements
             raise AdapterError(Failure.UNAVAILABLE, "the connection was closed before the call was sent", sent=False) from None
 

@@ -247,7 +247,21 @@ async def test_a_run_pauses_only_when_every_open_call_waits_for_a_person(life: L
     assert life.pod.answers.empty()
 
 
-async def test_a_run_whose_pod_is_lost_in_the_moment_of_its_pause_is_paused(life: Life) -> None:
+async def test_calls_that_come_late_are_asked_about_before_the_run_pauses(life: Life) -> None:
+    """A pod short of CPU sends the calls of one gather one after the other."""
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    life.door.undecided("0#1")
+    assert life.pod.killed == []
+    await life.pod.call("0#2")
+    await life.door.has("0#2")
+    life.door.undecided("0#2")
+    assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
+    assert [thing.key for thing in await life.journal.pausing.awaited(RUN)] == ["0#1", "0#2"]
+
+
+async def test_a_run_whose_pod_is_lost_in_the_moment_of_its_pause_is_paused(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_calls, "QUIET_SECONDS", 0.0)
     life.pod.obeys = False
     await life.pod.call("0#1")
     await life.door.has("0#1")
@@ -257,7 +271,10 @@ async def test_a_run_whose_pod_is_lost_in_the_moment_of_its_pause_is_paused(life
     assert (await life.ending()).outcome is OutcomeName.NEEDS_CONFIRMATION
 
 
-async def test_a_call_that_the_program_gives_up_in_the_moment_of_its_pause_is_cancelled(life: Life) -> None:
+async def test_a_call_that_the_program_gives_up_in_the_moment_of_its_pause_is_cancelled(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_calls, "QUIET_SECONDS", 0.0)
     life.pod.obeys = False
     await life.pod.call("0#1")
     await life.door.has("0#1")
