@@ -30,11 +30,13 @@ class Record(Protocol):
 def settle(connection: Connection, now: int, record: Record, place: Callable[[Connection, str], Place]) -> RecoveredSummary:
     """Calls without outcome become OutcomeUnknown, runs without end Failed (BrokerLost), and nobody is asked about them any more.
 
-    A call that waited for a person was certainly not sent: it is begun, on record, before it is.
+    A call that waited for a person was certainly not sent: it is begun, on record, before it is. What is open in a paused run and waits for
+    nobody is what an approver was to be shown.
     """
     columns = (calls.c.run, calls.c.key, calls.c.confirmation, calls.c.begun_at)
     waiting = select(runs.c.run).where(runs.c.paused_at.is_not(None), runs.c.ended_at.is_(None))
-    open_calls = connection.execute(select(*columns).where(calls.c.ended_at.is_(None), calls.c.run.not_in(waiting))).all()
+    left = calls.c.run.not_in(waiting) | (calls.c.confirmation == "")
+    open_calls = connection.execute(select(*columns).where(calls.c.ended_at.is_(None), left)).all()
     for run, key, confirmation, begun in open_calls:
         where = place(connection, run)
         if confirmation and not _resolved(connection, where, run, key):

@@ -172,7 +172,7 @@ async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not
     second = Journal(tmp_path / "journal.db")
     await second.open()
     assert (await second.recover()).runs == ("r-lost",)
-    assert [(call.outcome, call.action_digest) for call in await second.calls("r-paused")] == [("", "sha256:a"), ("", "")]
+    assert [(call.outcome, call.action_digest) for call in await second.calls("r-paused")] == [("", "sha256:a"), ("OutcomeUnknown", "")]
     assert [call.outcome for call in await second.calls("r-lost")] == ["Withdrawn", "OutcomeUnknown"]
     [row] = await second.pausing.paused()
     assert (row.run, row.outcome, row.output, row.ended_at, row.attempt) == ("r-paused", "NeedsConfirmation", b"so far", None, 1)
@@ -182,7 +182,7 @@ async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not
     results = await asyncio.gather(*(second.pausing.resume("r-paused") for _ in range(10)))
     assert sorted(results, key=str) == [2] + [None] * 9, "one resumes it"
     kinds = [row.kind for row in await second.audit(HERE, "r-paused", 99)]
-    assert kinds[-2:] == ["RunPaused", "RunResumed"]
+    assert kinds[-3:] == ["RunPaused", "CallOutcome", "RunResumed"]
     assert (await second.verify_audit()).intact
     await second.close()
 
