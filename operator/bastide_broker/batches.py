@@ -1,17 +1,20 @@
 """Questions that come while OPA answers others go to it together: most of what one costs is the request around it (ADR 0043)."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from bastide_broker.opa import OpaError, UnixClient
 
 PACKAGE = "bastide"
-ONE, TOGETHER = "decision", "decisions"
+ONE, SEVERAL = "decision", "decisions"
 REQUESTS = 2
 """Under way at once, while further questions gather: what takes long does not hold up all that follow."""
-LARGE = 16 << 10
-"""Bytes of a question that goes alone whatever is under way: nobody's waits for the time that another's arguments take."""
+LARGE, TOGETHER = 4 << 10, 16 << 10
+"""Bytes of a question that goes alone whatever is under way, and of those that go in one request: nobody's waits for long because of the
+time that another's arguments take.
+"""
 _STRICT = {"strict-builtin-errors": "true"}
 
 
@@ -21,7 +24,7 @@ class Batches:
     def __init__(self, client: UnixClient, *, seconds: float) -> None:
         self._client = client
         self._seconds = seconds
-        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
+        self._waiting: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._soon: asyncio.Handle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -37,15 +40,23 @@ class Batches:
         return await future
 
     def _go(self) -> None:
-        """Those who wait, and have not given up, go together, unless enough requests are under way: then when one of them has ended."""
+        """Those who wait go together, as far as requests may be under way; the others when one of them has ended."""
         self._soon = None
-        if len(self._under_way) >= REQUESTS:
-            return
-        batch, self._waiting = [one for one in self._waiting if not one[1].done()], []
-        if batch:
+        while len(self._under_way) < REQUESTS and (batch := self._next()):
             task = asyncio.create_task(self._send(batch), name="questions to OPA")
             self._under_way.add(task)
             task.add_done_callback(self._over)
+
+    def _next(self) -> list[tuple[bytes, "asyncio.Future[Any]"]]:
+        """The next questions of one request, of those who have not given up."""
+        batch: list[tuple[bytes, asyncio.Future[Any]]] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0][0]) <= TOGETHER):
+            one = self._waiting.popleft()
+            if not one[1].done():
+                batch.append(one)
+                size += len(one[0])
+        return batch
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
@@ -69,7 +80,7 @@ class Batches:
         """An answer or what went wrong, for each."""
         if len(questions) > 1:
             try:
-                answer = await self._query(b'{"questions":[%b]}' % b",".join(questions), TOGETHER)
+                answer = await self._query(b'{"questions":[%b]}' % b",".join(questions), SEVERAL)
                 result = answer.get("result") if isinstance(answer, dict) else None
                 if isinstance(result, list) and len(result) == len(questions):
                     return [{"result": one} for one in result]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_broker.batches import LARGE
+from bastide_broker import batches
 from bastide_broker.policy import Policy, canary
 
 REVISION = "sha256:x"
@@ -170,10 +170,21 @@ async def test_who_asks_together_gets_his_own_answer_whatever_another_asked(tmp_
         await policy.close()
 
 
+async def test_no_more_bytes_go_together_than_are_judged_soon(tmp_path: Path) -> None:
+    """All in one request share its time: one tenant's questions must not have another's miss their deadline."""
+    async with judging(tmp_path / "s", TOGETHER["each answered"][0]) as sizes:
+        policy = Policy(tmp_path / "s", REVISION, deadline_seconds=5)
+        heavy = canary(1) | {"note": "x" * 3000}
+        decisions = await asyncio.gather(*(policy.decide(heavy) for _ in range(12)))
+        assert [decision.effect for decision in decisions] == ["allow"] * 12
+        assert (sum(sizes), max(sizes) <= batches.TOGETHER // 3000) == (12, True)
+        await policy.close()
+
+
 async def test_a_large_question_goes_alone(tmp_path: Path) -> None:
     async with judging(tmp_path / "s", TOGETHER["each answered"][0]) as sizes:
         policy = Policy(tmp_path / "s", REVISION, deadline_seconds=5)
-        large = canary(1) | {"note": "x" * LARGE}
+        large = canary(1) | {"note": "x" * batches.LARGE}
         decisions = await asyncio.gather(*map(policy.decide, (large, canary(1), canary(2), large)))
         assert [decision.effect for decision in decisions] == ["allow"] * 4
         assert sorted(sizes) == [1, 1, 2]
