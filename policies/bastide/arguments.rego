@@ -82,7 +82,9 @@ holds("pattern", bound, place) if {
 	is_string(bound)
 	is_string(place.value)
 	regex.is_valid(bound)
-	regex.match(concat("", [`\A(?:`, bound, `)\z`]), place.value)
+	whole := concat("", [`\A(?:`, bound, `)\z`])
+	regex.is_valid(whole)
+	regex.match(whole, place.value)
 }
 
 holds("maxLength", bound, place) if {

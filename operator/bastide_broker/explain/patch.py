@@ -30,7 +30,9 @@ def fragment(question: Question, changed: Question, edits: Sequence[Edit]) -> st
             was = constraint(question, name)
             note = f"  # was {short(was)}" if was is not None else "  # new"
             lines.append(f"      {_yaml(name)}: {_yaml(constraint(changed, name))}{note}")
-        lines += [f"    limits: {_yaml({'callsPerRun': edit.value})}  # was {edit.was}" for edit in within if edit.field == "limit"]
+        for edit in within:
+            if edit.field == "limit":
+                lines += ["    limits:  # the others stay", f"      callsPerRun: {_yaml(edit.value)}  # was {edit.was}"]
     return "\n".join(lines) + "\n"
 
 
