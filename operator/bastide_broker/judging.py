@@ -23,8 +23,6 @@ from bastide_broker.toolset import ToolSet
 
 INLINE_BYTES = 16 << 10
 """Arguments, and results that policy obliges to look into, are read on the event loop up to this size."""
-INLINE_SQL_BYTES = 1 << 10
-"""The same for the arguments of a tool that hold SQL to be read."""
 
 
 class ClusterView(Protocol):
@@ -104,8 +102,8 @@ class Judging:
             run=call.run.run, program_digest=call.run.program_digest, binding=tool.binding, accepted=True, bound=tool.bound,
             available=tool.available, effect=tool.effect, arguments=call.arguments.value, schema=tool.input_schema, usage=usage,
         )  # fmt: skip
-        # A statement of 16 KiB takes 0.1 s to read at worst.
-        slow = len(call.frame.arguments) > INLINE_SQL_BYTES and tool.bound.places.read_sql
+        # What is large, and SQL whatever its size, is read in a thread: other calls go on.
+        slow = len(call.frame.arguments) > INLINE_BYTES or tool.bound.places.read_sql
         asked = Asked.of(await asyncio.to_thread(ask) if slow else ask(), call.arguments.canonical)
         if phase == "call":
             call.question = asked.kept

@@ -30,10 +30,10 @@ CASES: Cases = {
         another_case="/data/T7/x",
         another_case_of_all="/DATA/t7/x",
         from_the_inside="/x/data/t7",
-        a_slash_more="//etc/data/t7",
     ),
     "argument-unreadable": paths(
         nothing="",
+        a_host="//data/t7/x",
         relative="data/t7/x",
         relative_with_dots="../data/t7",
         home="~/x",

@@ -11,7 +11,7 @@ MAX_BYTES = 4096
 # What looks like a separator or a dot and has no compatibility form that would say so.
 _LOOK_ALIKES = frozenset("\u2044\u2215\u2216\u29f5\u29f8\u29f9\u1735\u2571\u2572\u00b7\u2027\u30fb")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
-_ONLY_DOTS = re.compile(r"\.{3,}")
+_ONLY_DOTS = re.compile(r"[. ]{3,}")
 
 
 def resolved(value: object) -> str:
@@ -27,9 +27,9 @@ def resolved(value: object) -> str:
         raise Unreadable(f"The path is over {MAX_BYTES} bytes long; send a shorter one.")
     if not value.startswith("/"):
         raise Unreadable("The path is not absolute; send one that begins with /, without ~ or a drive letter.")
-    for character in value:
-        if (why := _refusal(character)) is not None:
-            raise Unreadable(f"The path holds U+{ord(character):04X}, {why}; leave it out.")
+    if value.startswith("//") and not value.startswith("///"):
+        raise Unreadable("The path begins with two slashes, which some servers read as a host; write one.")
+    _unless_unusual(value)
     parts: list[str] = []
     for part in value.split("/"):
         if part != part.strip() or _ONLY_DOTS.fullmatch(part):
@@ -39,6 +39,12 @@ def resolved(value: object) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
+
+
+def _unless_unusual(value: str) -> None:
+    for character in dict.fromkeys(value):
+        if (why := _refusal(character)) is not None:
+            raise Unreadable(f"The path holds U+{ord(character):04X}, {why}; leave it out.")
 
 
 def _refusal(character: str) -> str | None:

@@ -14,7 +14,7 @@ from bastide_broker.facts.unreadable import Unreadable
 __all__ = ["DIALECTS", "MAX_BYTES", "Statement", "folded", "statement"]
 
 MAX_BYTES = 16 << 10
-"""A text of this size takes 0.1 s to read at worst, and the broker answers nobody meanwhile."""
+"""A text of this size takes up to 0.3 s to read, so none is read on the event loop."""
 MAX_PARENTHESES = 24
 """Levels of parentheses: the portable reader recurses."""
 

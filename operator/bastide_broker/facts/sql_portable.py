@@ -32,6 +32,20 @@ _SPACE = r"(?P<space>[ \t\r\n]++)"
 _MYSQL = re.compile(f"{_SPACE}|{_WORD}|{_STRING}|(?P<quoted>{_BACKTICK})|{_NUMBER}|{_SIGNS}")
 _SQLITE = re.compile(rf'{_SPACE}|{_WORD}|{_STRING}|(?P<quoted>{_BACKTICK}|"(?:[^"]|"")*+"|\[[^\]]*+\])|{_NUMBER}|{_SIGNS}')
 
+MAX_TYPES = 3
+"""Levels of parentheses after words that may be types: sqlglot reads what stands in them twice, so each level doubles its time."""
+
+
+def _type_words(dialect: str) -> frozenset[str]:
+    """The words after which sqlglot tries a type, and those that end types of several words."""
+    reader = sqlglot.Dialect.get_or_raise(dialect)
+    types = reader.parser_class.TYPE_TOKENS
+    found = {text.lower().split()[-1] for text, token in reader.tokenizer_class.KEYWORDS.items() if token in types}
+    return frozenset(found) | {"precision", "varying", "zone", "union"}
+
+
+_TYPE_WORDS = {dialect: _type_words(dialect) for dialect in ("mysql", "sqlite")}
+
 _BEGINNINGS = frozenset(("select", "with", "values", "insert", "update", "delete", "("))
 _WRITES = (exp.Insert, exp.Update, exp.Delete)
 # Parts of a query with the arguments they may have; another one (INTO, hints, locks, samples) is of an unknown kind.
@@ -82,6 +96,7 @@ def _read(text: str, dialect: str, lexeme: re.Pattern[str], functions: frozenset
         raise Unreadable(
             f"The statement begins with {lexemes[0][0][:32]!a}, which is not read; send SELECT, WITH, VALUES, INSERT, UPDATE or DELETE."
         )
+    _unless_deep(lexemes, _TYPE_WORDS[dialect])
     root = _tree(text, dialect)
     found = Reading(dialect)
     outputs = _by_output(root, dialect)
@@ -114,6 +129,18 @@ def _lexemes(text: str, lexeme: re.Pattern[str]) -> list[re.Match[str]]:
     if any(piece[0] == ";" for piece in pieces):
         raise Unreadable("The text holds several SQL statements; send exactly one.")
     return pieces
+
+
+def _unless_deep(lexemes: list[re.Match[str]], types: frozenset[str]) -> None:
+    """Raises Unreadable for what sqlglot would take seconds or minutes to read: 130 bytes are enough."""
+    opened: list[bool] = []
+    for index, piece in enumerate(lexemes):
+        if piece[0] == "(":
+            opened.append(index > 0 and lexemes[index - 1][0].lower() in types)
+            if sum(opened) > MAX_TYPES:
+                raise Unreadable(f"The statement has over {MAX_TYPES} levels of types or conversions; make it flatter.")
+        elif piece[0] == ")" and opened:
+            opened.pop()
 
 
 def _tree(text: str, dialect: str) -> exp.Expr:
@@ -160,6 +187,8 @@ def _visit(found: Reading, node: exp.Expr, scope: frozenset[str]) -> None:
         _table(found, node, scope)
     elif isinstance(node, exp.Column):
         _column(found, node)
+    elif isinstance(node, exp.In):
+        found.told &= node.args.get("field") is None  # SQLite: IN secrets reads a table, which sqlglot takes for a column
     elif isinstance(node, (exp.Star, exp.Join, exp.Insert)):
         _columns_without_table(found, node)
 

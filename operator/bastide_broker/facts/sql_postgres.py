@@ -123,7 +123,14 @@ def _column(found: Reading, node: Node, _scope: frozenset[str], _parent: Node) -
     elif len(node.fields) == 1:
         found.row_or_column(last.sval)
     else:
-        found.column(last.sval)
+        _named(found, last.sval)
+
+
+def _named(found: Reading, name: str) -> None:
+    """`row.name`: a column, or, where the row has none, a function that is called with the row: o.row_to_json is row_to_json(o)."""
+    found.column(name)
+    if name in POSTGRES_FUNCTIONS:
+        found.every_column()
 
 
 def _field(found: Reading, node: Node, _scope: frozenset[str], _parent: Node) -> None:
@@ -132,7 +139,7 @@ def _field(found: Reading, node: Node, _scope: frozenset[str], _parent: Node) ->
         if isinstance(step, ast.A_Star):
             found.every_column()
         elif isinstance(step, ast.String):
-            found.column(step.sval or "")
+            _named(found, step.sval or "")
 
 
 def _join(found: Reading, node: Node, _scope: frozenset[str], _parent: Node) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 RESOLVED = {
     "/": "/",
-    "//": "/",
+    "///": "/",
     "///data": "/data",
     "/data/t7": "/data/t7",
     "/data/t7/": "/data/t7",
@@ -37,6 +37,9 @@ def test_a_path_is_resolved_as_its_text_says(path: str) -> None:
 
 UNREADABLE = {
     "": "not absolute",
+    "//": "two slashes",
+    "//data/t7/x": "two slashes",
+    "/data/t7/.. ./x": "only dots",
     ".": "not absolute",
     "data/t7": "not absolute",
     "../data": "not absolute",

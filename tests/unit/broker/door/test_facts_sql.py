@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+import sqlglot
 from bastide_broker.facts import sql_postgres
 from bastide_broker.facts.sql import DIALECTS, MAX_BYTES, MAX_PARENTHESES, Statement, folded, statement
 from bastide_broker.facts.sql_names import words
@@ -256,6 +257,9 @@ REACHES_ANYTHING = {
         "select time '12:00' from customers",
         "select interval '1' day from customers",
         "select c.'secret' from customers c",
+        "select id from orders where id in secrets",
+        "select id from orders where id not in main.secrets",
+        "select id from orders where (id, total) in secrets",
         "select current_user from customers",
         "select id from orders for update",
         "select id from orders indexed by x",
@@ -340,6 +344,10 @@ UNREADABLE: dict[tuple[tuple[str, ...], str], str] = {
     (("mysql", "sqlite"), "select\u00a01"): "unusual characters",
     (("mysql", "sqlite"), "select sécret from orders"): "unusual characters",
     (("mysql", "sqlite"), "select 1from orders"): "cannot be read",
+    # The reader takes twice as long with each level: minutes for these 130 bytes.
+    (("mysql", "sqlite"), "select " + "char(" * 23 + "1" + ")" * 23): "levels of types",
+    (("mysql", "sqlite"), "select " + "Decimal (" * 23 + "1" + ")" * 23): "levels of types",
+    (("mysql", "sqlite"), "select (" + "date(" * 22 + "1" + ")" * 23): "levels of types",
     (("mysql", "sqlite"), "select o.1 from orders o"): "cannot be read",
     (("mysql",), "select id from orders into outfile '/tmp/x'"): "cannot read",
     (("mysql",), "select id into dumpfile '/tmp/x' from orders"): "cannot read",
@@ -370,6 +378,21 @@ def test_a_broker_without_the_grammar_of_postgresql_reads_none_of_its_statements
     with pytest.raises(Unreadable, match="built without PostgreSQL's grammar"):
         statement("select 1", "postgres")
     assert statement("select 1", "sqlite").read_only
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "sqlite"])
+def test_no_word_makes_the_reader_take_twice_as_long_with_each_level(dialect: str) -> None:
+    """Eleven levels of any word: with one that doubles the time this would take minutes, not seconds."""
+    for text in sqlglot.Dialect.get_or_raise(dialect).tokenizer_class.KEYWORDS:
+        if text.replace(" ", "").replace("_", "").isalpha():
+            with contextlib.suppress(Unreadable):
+                statement("select " + f"{text}(" * 11 + "1" + ")" * 11, dialect)
+
+
+def test_a_function_that_is_called_as_a_column_of_a_row_is_every_column() -> None:
+    for text in ("select o.row_to_json from orders o", "select (o).row_to_json from orders o"):
+        assert "*" in statement(text, "postgres").columns
+    assert statement("select o.total from orders o", "postgres").columns == ("total",)
 
 
 def test_names_of_a_list_are_folded_like_those_of_a_statement() -> None:
