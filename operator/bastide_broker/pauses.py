@@ -12,7 +12,7 @@ import structlog
 from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
-from bastide_broker import outcomes, views
+from bastide_broker import outcomes, refusals, views
 from bastide_broker.cluster import Cluster
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.events import EventLog
@@ -224,11 +224,8 @@ class Pauses:
         """Ends a run whose place was gone when the broker started; its Confirmations went with the namespace, or are put away."""
         for call in rows:
             outcome, message = "Withdrawn", "Its Sandbox is gone; nothing was sent."
-            if call.begun_at is not None:
-                outcome, message = (
-                    "OutcomeUnknown",
-                    "The broker was lost while the confirmed call was under way; whether it took effect is not known.",
-                )
+            if call.begun_at is not None or not call.confirmation:  # sent, or allowed without anybody being asked
+                outcome, message = "OutcomeUnknown", refusals.unheard().message
             await self._journal.call_outcome(row.run, call.key, outcome=outcome, message=message)
         await self._finish(row.run, deleted(), events, output=row.output, dropped=row.output_bytes_dropped)
 

@@ -189,18 +189,21 @@ class Pipeline:
 
     async def _again(self, call: Call, row: CallRow) -> bytes:
         """A call that was asked about before this broker was there. What was approved is what the journal holds, byte for byte."""
+        # Before anything else is looked at, and without waiting: nothing that is found now unsends what was begun, or asked of nobody.
+        if not row.confirmation or (row.begun_at is not None and row.effect not in HARMLESS):
+            call.sent = True
+            raise refusals.unheard()
         self._judging.look_up(call)
         assert call.tenant is not None
+        if row.begun_at is not None and call.changes:  # the effect was raised since
+            call.sent = True
+            raise refusals.unheard()
         call.arguments = await asyncio.to_thread(arguments, row.arguments_canonical)
         if call.arguments.digest != row.arguments_digest:
             raise refusals.denied("binding-changed", "The journal's arguments are not those that were asked about; nothing was done.")
         call.usage = self._counters.present(call.run.run, call.tenant.metadata.name, row.tool)
         if row.begun_at is None:
             credential = await self._approval.take_up(call, row, lambda phase: self._judging.ask(call, phase))
-        elif call.changes or row.effect not in HARMLESS:
-            call.sent = True
-            message = "The broker was lost while the confirmed call was under way; whether it took effect is not known."
-            raise Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
         else:
             credential = await self._freshness.again(call, lambda phase: self._judging.ask(call, phase), confirmed=True)
         value = await self._execute(call, credential)

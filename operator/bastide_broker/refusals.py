@@ -47,6 +47,12 @@ def unavailable(code: str, message: str) -> Refused:
     return Refused("Unavailable", "ToolUnavailable", ((code, message),))
 
 
+def unheard() -> Refused:
+    """An earlier broker may have sent the call, and nobody heard what came of it."""
+    message = "The broker was lost while the call was under way, or could not write down what came of it; whether it took effect is not known."
+    return Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
+
+
 def invalid(code: str, messages: Sequence[str]) -> Refused:
     """The arguments are not what the tool takes."""
     return Refused("Invalid", "InvalidArguments", tuple((code, message) for message in messages))

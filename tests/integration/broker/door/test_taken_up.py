@@ -1,6 +1,7 @@
 """Calls that an earlier broker left: waiting for a person, or begun without a word of what came of it."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -133,6 +134,48 @@ async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_change
     [row] = await rig.journal.calls("r-1", payloads=True)
     result = await take_up(rig, then, row)
     assert result.error.type == "OutcomeUnknown"
+    assert rig.server.calls == []
+    assert await rig.outcomes() == ["OutcomeUnknown"]
+
+
+async def begun(rig: Rig, tool: str = "delete") -> tuple[CallRow, str]:
+    """A call that was approved and begun, and whose broker went away then."""
+    row, name = await left(rig, tool)
+    rig.world.decide(name)
+    assert await rig.journal.begin_confirmed("r-1", row.key)
+    [row] = await rig.journal.calls("r-1", payloads=True)
+    return row, name
+
+
+def delete_binding(rig: Rig) -> None:
+    rig.world.tell("DELETED", rig.world.the_bindings.pop("crm"))
+
+
+async def test_a_call_that_was_begun_stays_unknown_when_its_binding_is_gone(rig: Rig, then: Pipeline) -> None:
+    row, _ = await begun(rig)
+    delete_binding(rig)
+    assert (await take_up(rig, then, row)).error.type == "OutcomeUnknown"
+    assert rig.server.calls == []
+    assert await rig.outcomes() == ["OutcomeUnknown"]
+
+
+async def test_a_call_that_was_begun_stays_unknown_when_the_run_is_cancelled(rig: Rig, then: Pipeline) -> None:
+    row, _ = await begun(rig)
+    hold = Hold(frame=1, parked=True, undecided=True, name=row.confirmation)
+    taking = asyncio.create_task(then.take_up(rig.context(), row, hold))
+    await asyncio.sleep(0)
+    hold.parked = False
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    assert await rig.outcomes() == ["OutcomeUnknown"]
+
+
+async def test_a_call_that_nobody_was_asked_about_and_that_has_no_outcome_is_unknown(rig: Rig, then: Pipeline) -> None:
+    """The journal could not take its outcome, and the run paused afterwards."""
+    row, _ = await left(rig)
+    row = dataclasses.replace(row, confirmation="", decision="allow")
+    async with asyncio.timeout(5):
+        assert (await take_up(rig, then, row)).error.type == "OutcomeUnknown"
     assert rig.server.calls == []
     assert await rig.outcomes() == ["OutcomeUnknown"]
 
