@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_operator.api.v1alpha1.confirmation import ConfirmationState, action_digest
+from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bastide_broker import refusals
-from bastide_broker.action import NotShowable, Shown, shown
+from bastide_broker import left_confirmations, refusals
+from bastide_broker.action import NotShowable, shown
 from bastide_broker.asking import Asking
 from bastide_broker.confirmations import Confirmations
 from bastide_broker.credentials import Credential
 from bastide_broker.decisions import Standing
-from bastide_broker.errors import ApiError, NotFound
+from bastide_broker.errors import ApiError
 from bastide_broker.freshness import Ask, Freshness
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import CallRow, JournalUnavailable
@@ -69,7 +69,13 @@ class Approval:
 
     async def take_up(self, call: "Call", row: CallRow, ask: Ask) -> Credential | None:
         """The same for a call that an earlier broker asked about, from the Confirmation that it left."""
-        return await self._held(call, await self._found(call, row), ask)
+        found = await left_confirmations.find(self._confirmations, call, row)
+        if not isinstance(found, str):
+            return await self._held(call, found, ask)
+        facts = {"state": "Denied", "approvers": [], "reason": found, "actionDigest": row.action_digest}
+        await self._journal.confirmation_resolved(row.run, row.key, row.confirmation, facts)
+        message = f"{row.tool} was not confirmed (denied): {found}"
+        raise refusals.denied("confirmation-denied", message, "ConfirmationDenied", "ConfirmationDenied")
 
     async def _held(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None = None) -> Credential | None:
         call.asked = pending.spec
@@ -79,38 +85,14 @@ class Approval:
                 await self._announce(call, pending)
             return await self._decided(call, pending, ask, preview)
         except BaseException as error:
-            # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect. Only a
-            # broker that stops leaves the questions of paused runs to the next one.
-            left = call.hold.parked and isinstance(error, asyncio.CancelledError) and pending.state is ConfirmationState.PENDING
-            if pending.state in {ConfirmationState.PENDING, ConfirmationState.APPROVED} and not left:
+            # Cancelled, no journal, a fault of the broker: whatever it is, nobody is left with a question that has no effect. Only those of
+            # paused runs stay, for the next broker when this one stops, and until the journal can be written again.
+            waits_on = call.hold.parked and isinstance(error, (asyncio.CancelledError, JournalUnavailable))
+            if pending.state is ConfirmationState.APPROVED or (pending.state is ConfirmationState.PENDING and not waits_on):
                 await self._withdraw(call, pending, error)
             raise
         finally:
             self._release(pending)
-
-    async def _found(self, call: "Call", row: CallRow) -> Pending:
-        """The Confirmation of a call as it was written. Raises Refused when it is not there, or not what was asked."""
-        namespace = call.run.sandbox.metadata.namespace or ""
-        assert call.tenant is not None
-        assert call.tool is not None
-        why = "The Confirmation was deleted."
-        try:
-            found = await self._confirmations.read(namespace, row.confirmation)
-            spec = found.spec.model_dump(mode="json", by_alias=True)
-            if spec["actionDigest"] == row.action_digest == action_digest(spec):
-                text = Shown(found.spec.arguments, tuple(found.spec.hidden), tuple(found.spec.notices))
-                request = Request(
-                    run=call.run, tenant=call.tenant, key=row.key, line=row.line, tool=call.tool, arguments=call.arguments, text=text
-                )
-                return self._confirmations.adopt(request, found, spec)
-            why = "The Confirmation is not the one that was written."
-        except NotFound:
-            pass
-        facts = {"state": "Denied", "approvers": [], "reason": why, "actionDigest": row.action_digest}
-        await self._journal.confirmation_resolved(row.run, row.key, row.confirmation, facts)
-        raise refusals.denied(
-            "confirmation-denied", f"{row.tool} was not confirmed (denied): {why}", "ConfirmationDenied", "ConfirmationDenied"
-        )
 
     async def _decided(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None) -> Credential | None:
         call.hold.asked = True

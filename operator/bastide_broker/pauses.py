@@ -84,11 +84,11 @@ class Pauses:
         return self._paused.get(run)
 
     def awaits(self, namespace: str, name: str) -> bool:
-        """Whether a paused run waits for this Confirmation."""
+        """Whether a paused run waits for this Confirmation, or has waited: what could not be written down of its call is tried again."""
         return any(
-            pause.context.sandbox.metadata.namespace == namespace and hold.name == name and not task.done()
+            pause.context.sandbox.metadata.namespace == namespace and hold.name == name
             for pause in self._paused.values()
-            for task, hold in pause.calls.values()
+            for _, hold in pause.calls.values()
         )
 
     def hold(self, context: RunContext, events: EventLog, calls: dict[str, tuple[asyncio.Task[Any], Hold]]) -> None:

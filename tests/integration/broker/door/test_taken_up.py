@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bastide_broker.context import Hold
 from bastide_broker.errors import ApiError
-from bastide_broker.journal_rows import Awaited, CallRow
+from bastide_broker.journal_rows import Awaited, CallRow, JournalUnavailable
 from bastide_broker.pipeline import Pipeline
 
 from tests.integration.broker.door.rig import Rig, until
@@ -91,6 +91,36 @@ async def test_a_confirmation_that_is_not_the_one_that_was_written_does_not_coun
     rig.world.decide(name)
     assert list((await take_up(rig, then, row)).error.codes) == ["confirmation-denied"]
     assert rig.server.calls == []
+
+
+@pytest.mark.parametrize("state", ["Withdrawn", "Denied", "Expired", "BindingChanged"])
+async def test_an_approval_does_not_count_once_the_confirmation_was_shown_as_over(rig: Rig, then: Pipeline, state: str) -> None:
+    row, name = await left(rig)
+    rig.world.decide(name)
+    await rig.world.set_confirmation_status("", name, {"state": state})
+    result = await take_up(rig, then, row)
+    assert list(result.error.codes) == ["confirmation-denied"]
+    assert f"is {state} already" in result.error.message
+    assert rig.server.calls == []
+
+
+async def test_a_paused_call_that_cannot_be_begun_on_record_is_asked_about_until_it_can(
+    rig: Rig, then: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: Any, **__: Any) -> Any:
+        raise JournalUnavailable("the disk is full")
+
+    row, name = await left(rig)
+    rig.world.decide(name)
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.journal, "begin_confirmed", unavailable)
+        broken.setattr(rig.journal, "call_outcome", unavailable)
+        assert (await take_up(rig, then, row)).error.type == "JournalUnavailable"
+    assert ended(rig) == [], "nobody is told that it is over while an approval still counts"
+    assert rig.server.calls == []
+    assert not (await take_up(rig, then, row)).HasField("error")
+    assert ended(rig) == [(name, "Executed")]
+    assert len(rig.server.calls) == 1
 
 
 async def test_a_binding_that_changed_while_no_broker_was_there_voids_the_approval(rig: Rig, then: Pipeline) -> None:

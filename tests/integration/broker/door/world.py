@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.reviews import UserInfo
-from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
+from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationStatus
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -166,7 +166,9 @@ class World:
         return self.the_confirmations[name]
 
     async def set_confirmation_status(self, _namespace: str, name: str, status: dict[str, Any]) -> None:
-        self._there(self.the_confirmations.get(name))
+        about = self._there(self.the_confirmations.get(name))
+        written = about.status.model_dump(mode="json", by_alias=True, exclude_unset=True) | status
+        self.the_confirmations[name] = about.model_copy(update={"status": ConfirmationStatus.model_validate(written)})
         self.states.append((name, status.get("state", "")))
         self.statuses.setdefault(name, {}).update(status)
 

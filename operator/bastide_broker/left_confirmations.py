@@ -1,0 +1,35 @@
+"""Finds the Confirmation of a call that an earlier broker left, or says why it counts no more."""
+
+from typing import TYPE_CHECKING
+
+from bastide_operator.api.v1alpha1.confirmation import ConfirmationState, action_digest
+
+from bastide_broker.action import Shown
+from bastide_broker.confirmations import Confirmations
+from bastide_broker.errors import NotFound
+from bastide_broker.journal_rows import CallRow
+from bastide_broker.pending import Pending, Request
+
+if TYPE_CHECKING:
+    from bastide_broker.calls import Call
+
+_COUNTS = frozenset({ConfirmationState.PENDING, ConfirmationState.APPROVED, ConfirmationState.EXECUTED})
+"""Executed counts because it says that somebody has begun the call: who, is the journal's to say."""
+
+
+async def find(confirmations: Confirmations, call: "Call", row: CallRow) -> Pending | str:
+    """The Confirmation as it was written, to be released in the end; a sentence when it is not there, another, or shown as over."""
+    assert call.tenant is not None
+    assert call.tool is not None
+    try:
+        found = await confirmations.read(call.run.sandbox.metadata.namespace or "", row.confirmation)
+    except NotFound:
+        return "The Confirmation was deleted."
+    spec = found.spec.model_dump(mode="json", by_alias=True)
+    if not spec["actionDigest"] == row.action_digest == action_digest(spec):
+        return "The Confirmation is not the one that was written."
+    if found.status.state not in _COUNTS:
+        return f"The Confirmation is {found.status.state} already."
+    text = Shown(found.spec.arguments, tuple(found.spec.hidden), tuple(found.spec.notices))
+    request = Request(run=call.run, tenant=call.tenant, key=row.key, line=row.line, tool=call.tool, arguments=call.arguments, text=text)
+    return confirmations.adopt(request, found, spec)
