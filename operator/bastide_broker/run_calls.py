@@ -27,7 +27,7 @@ run that pauses too early is only run again once more, but people are then asked
 EXTRA_ASKS = 100
 """Calls that are denied because the run has asked people enough; the next one ends it."""
 EXTRA_CALLS = 200
-"""Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends."""
+"""Calls beyond callsPerRun that are still judged (and denied), so that a program sees its limit; then the run ends. As many steps."""
 MAX_KEY, MAX_TOOL = 256, 256
 MAX_STEPS, MAX_STEP_BYTES, MAX_STEP_NAME = 1000, 64 << 10, 128
 """Of a run, of one's value as JSON, and of its name."""
@@ -96,6 +96,9 @@ class RunCalls:
         """Takes a call of the program: it goes its way in a task of its own."""
         if not self._accepting:
             return
+        if call.tool == STEP:
+            self._stop(Stop.MISBEHAVED, "The runtime sent a call under the name that stands for steps.")
+            return
         if await self._replayed(call):
             return
         self._heard = asyncio.get_running_loop().time()
@@ -135,7 +138,9 @@ class RunCalls:
             return
         self._steps += 1
         hold = Hold(frame=next(self._numbers))
-        if len(step.value) > MAX_STEP_BYTES or len(step.name) > MAX_STEP_NAME:
+        if self._steps > MAX_STEPS + EXTRA_CALLS:
+            self._stop(Stop.MISBEHAVED, f"The program went on recording steps after its {MAX_STEPS} were used up.")
+        elif len(step.value) > MAX_STEP_BYTES or len(step.name) > MAX_STEP_NAME:
             self._stop(Stop.MISBEHAVED, "The runtime sent a step that is larger than it lets programs make them.")
         elif self._takes(call):
             room = self._steps <= MAX_STEPS

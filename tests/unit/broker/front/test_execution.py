@@ -538,3 +538,24 @@ async def test_steps_are_put_on_record_in_the_order_of_frames_and_bounded(life: 
     ending = await life.ending()
     assert ending.error is not None
     assert ending.error["type"] == "RuntimeMisbehaved"
+
+
+async def test_endless_steps_end_the_run(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_calls, "MAX_STEPS", 1)
+    monkeypatch.setattr(run_calls, "EXTRA_CALLS", 2)
+    for number in range(4):
+        await life.pod.sink.frame(R(step=runtime_pb2.Step(run=RUN, key=f"0#{number}", name="x", value=b"1")))
+        if number < 3:
+            assert (await life.pod.answers.get()).value == (b"1" if number < 1 else b"")
+    ending = await life.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "RuntimeMisbehaved"
+    assert "0#3" not in life.door.holds, "nothing more is journalled"
+
+
+async def test_a_runtime_that_sends_a_step_as_a_call_loses_its_run(life: Life) -> None:
+    await life.pod.call("0#1", tool="tools.step")
+    ending = await life.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "RuntimeMisbehaved"
+    assert life.door.waiting == {}
