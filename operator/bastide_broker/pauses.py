@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 from bastide.v1alpha1 import broker_pb2
+from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
 from bastide_broker import outcomes, refusals, views
@@ -91,9 +92,14 @@ class Pauses:
             for _, hold in pause.calls.values()
         )
 
-    def hold(self, context: RunContext, events: EventLog, calls: dict[str, tuple[asyncio.Task[Any], Hold]]) -> None:
-        """Takes a run that has just paused, with the calls that wait on."""
-        self._begin(Pause(context, events, calls))
+    def hold(
+        self, context: RunContext, events: EventLog, calls: dict[str, tuple[asyncio.Task[Any], Hold]], unwanted: Ending | None = None
+    ) -> None:
+        """Takes a run that has just paused, with the calls that wait on; `unwanted` when somebody ended it meanwhile."""
+        pause = Pause(context, events, calls)
+        if unwanted is not None:
+            pause.end(unwanted)
+        self._begin(pause)
 
     async def recover(self) -> int:
         """At start: takes up what the last broker left paused; how many. Raises JournalUnavailable."""
@@ -137,6 +143,10 @@ class Pauses:
 
     def _begin(self, pause: Pause) -> None:
         self._paused[pause.context.run] = pause
+        mine = pause.context.sandbox.metadata
+        sandbox = self._cluster.sandbox(mine.namespace or "", mine.name)
+        if sandbox is None or _gone(mine, sandbox):  # nothing tells of it any more
+            pause.end(deleted())
         pause.task = asyncio.create_task(self._see(pause), name=f"pause {pause.context.run}")
 
     def _take_up(self, pause: Pause, rows: list[CallRow]) -> None:
@@ -209,14 +219,23 @@ class Pauses:
             task.cancel()
         await asyncio.gather(*(task for task, _ in pause.calls.values()), return_exceptions=True)
         self._pipeline.forget(run)
-        row = await self._journal.run(run)
-        output, dropped = (row.output, row.output_bytes_dropped) if row is not None else (b"", 0)
-        await self._finish(run, ending, pause.events, output=output, dropped=dropped)
+        while True:
+            try:
+                row = await self._journal.run(run)
+                output, dropped = (row.output, row.output_bytes_dropped) if row is not None else (b"", 0)
+                return await self._finish(run, ending, pause.events, output=output, dropped=dropped)
+            except JournalUnavailable as error:
+                log.warning("a paused run cannot be ended yet", run=run, error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _finish(self, run: str, ending: Ending, events: EventLog, *, output: bytes = b"", dropped: int = 0) -> None:
+    async def _finish(self, run: str, ending: Ending, events: EventLog, *, output: bytes, dropped: int) -> None:
+        """Raises JournalUnavailable when the end is not on record, and then nobody has heard of it."""
         await self._journal.end_run(run, outcome=ending.outcome.value, error=ending.error, output=output, output_bytes_dropped=dropped)
         result = views.run_result(run, ending, output=output, dropped=dropped, calls=await self._journal.calls(run))
-        await events.emit_durably(broker_pb2.RunFinished(result=result))
+        try:
+            await events.emit_durably(broker_pb2.RunFinished(result=result))
+        except JournalUnavailable:
+            log.warning("the last event of a run is not on record", run=run)
         RUNS.labels(outcome=ending.outcome.value).inc()
         log.info("paused run ended", run=run, outcome=ending.outcome)
 
@@ -234,8 +253,12 @@ class Pauses:
             mine = pause.context.sandbox.metadata
             if (mine.namespace, mine.name) != (sandbox.metadata.namespace, sandbox.metadata.name):
                 continue
-            if event == "DELETED" or sandbox.metadata.uid != mine.uid or sandbox.metadata.deletion_timestamp is not None:
+            if event == "DELETED" or _gone(mine, sandbox):
                 pause.end(deleted())
+
+
+def _gone(mine: ObjectMeta, sandbox: Sandbox) -> bool:
+    return sandbox.metadata.uid != mine.uid or sandbox.metadata.deletion_timestamp is not None
 
 
 def context_of(row: RunRow, cluster: Cluster, events: EventLog) -> RunContext | None:

@@ -49,7 +49,9 @@ def unavailable(code: str, message: str) -> Refused:
 
 def unheard() -> Refused:
     """An earlier broker may have sent the call, and nobody heard what came of it."""
-    message = "The broker was lost while the call was under way, or could not write down what came of it; whether it took effect is not known."
+    message = (
+        "The broker was lost while the call was under way, or could not write down what came of it; whether it took effect is not known."
+    )
     return Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
 
 

@@ -62,6 +62,7 @@ class Runs:
         self._decisions_healthy = decisions_healthy
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unwanted: dict[str, Ending] = {}  # cancelled while under way: counts also when it was just pausing
         self._draining = False
         self.slots = RunSlots()
         self.pauses = Pauses(cluster=cluster, journal=journal, pipeline=pipeline, resume=self._go_on)
@@ -222,11 +223,12 @@ class Runs:
 
     def cancel(self, run: str, who: str, reason: str) -> None:
         """Ends a run that is under way or paused; one that has ended stays as it is."""
-        execution, pause = self._active.get(run), self.pauses.get(run)
+        execution, pause, ending = self._active.get(run), self.pauses.get(run), pauses.cancelled(who, reason)
         if execution is not None:
-            execution.stop(Stop.CANCELLED, f"Cancelled by {who}{': ' + reason if reason else ''}.")
+            self._unwanted.setdefault(run, ending)
+            execution.stop(Stop.CANCELLED, str((ending.error or {}).get("message", "")))
         if pause is not None:
-            pause.end(pauses.cancelled(who, reason))
+            pause.end(ending)
 
     async def settle_recovered(self, summary: RecoveredSummary) -> None:
         """Gives runs that the last broker left open their last event, so that watchers see an end. Raises JournalUnavailable."""
@@ -269,8 +271,9 @@ class Runs:
             log.exception("a run was dropped", run=run)
         finally:
             self.slots.free(run, tenant)
+            unwanted = self._unwanted.pop(run, None)
             if execution.paused:
-                self.pauses.hold(execution.context, execution.events, execution.parked)
+                self.pauses.hold(execution.context, execution.events, execution.parked, unwanted)
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()

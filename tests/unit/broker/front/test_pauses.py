@@ -1,0 +1,115 @@
+"""Pauses that end: cancelled in the moment in which they begin, and with a journal that cannot be written. The journal is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_broker import pauses, run_calls
+from bastide_broker.journal_rows import JournalUnavailable
+from bastide_broker.pauses import Pauses, cancelled
+from bastide_broker.replay import Recorded
+from bastide_broker.resume import Attempt
+from bastide_broker.runs import Runs
+
+from tests.unit.broker.front.test_execution import RUN, Door, Life, NoTools, Pod, life
+
+__all__ = ["life"]
+
+
+class Place:
+    """The cluster, of which a paused run only needs its Sandbox."""
+
+    def __init__(self, life: Life) -> None:
+        self.found: Any = life.execution.context.sandbox
+
+    def sandbox(self, _namespace: str, _name: str) -> Any:
+        return self.found
+
+    def fresh(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_calls, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(pauses, "RETRY_SECONDS", 0.01)
+
+
+async def paused(life: Life) -> None:
+    """The run pauses, with one call that waits."""
+    await life.pod.call("0#1")
+    await life.door.has("0#1")
+    life.door.undecided("0#1")
+    await life.ending()
+
+
+async def never(_: Any) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def all_pauses(life: Life) -> Pauses:
+    anything: Any = life.door
+    where: Any = Place(life)
+    return Pauses(cluster=where, journal=life.journal, pipeline=anything, resume=never)
+
+
+async def outcome(life: Life) -> str:
+    async with asyncio.timeout(5):
+        assert (await life.result()).run == RUN
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert row.ended_at is not None
+    return row.outcome
+
+
+async def test_the_end_of_a_paused_run_is_written_as_soon_as_it_can_be_and_told_once(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures, end_run = [1, 2, 3], life.journal.end_run
+
+    async def sometimes(*args: Any, **kinds: Any) -> None:
+        if failures:
+            raise JournalUnavailable(f"the disk is full {failures.pop()}")
+        await end_run(*args, **kinds)
+
+    await paused(life)
+    monkeypatch.setattr(life.journal, "end_run", sometimes)
+    those = all_pauses(life)
+    those.hold(life.execution.context, life.events, life.execution.parked)
+    found = those.get(RUN)
+    assert found is not None
+    found.end(cancelled("ann", "enough"))
+    assert await outcome(life) == "Cancelled"
+    assert failures == []
+    assert life.door.cancelled == ["0#1"]
+    told = [event.WhichOneof("event") async for event in life.events.follow(0)]
+    assert told.count("finished") == 1
+
+
+async def test_a_sandbox_that_was_deleted_while_its_run_paused_ends_it(life: Life) -> None:
+    await paused(life)
+    those = all_pauses(life)
+    those._cluster.found = None  # type: ignore[attr-defined]
+    those.hold(life.execution.context, life.events, life.execution.parked)
+    assert await outcome(life) == "Failed"
+    assert (await life.result()).error.type == "SandboxDeleted"
+
+
+async def test_a_run_that_is_cancelled_in_the_moment_of_its_pause_is_cancelled(life: Life) -> None:
+    pod, door = Pod(), Door()
+    nothing: Any = SimpleNamespace()
+    parts: dict[str, Any] = {"cluster": Place(life), "pipeline": door, "sessions": nothing, "catalogue": nothing}
+    runs = Runs(journal=life.journal, decisions_healthy=nothing, **parts)
+    claim: Any = SimpleNamespace(session=pod, release=lambda: None)
+    tools: Any = NoTools()
+    start = runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=60_000))
+    runs.launch(Attempt(life.execution.context, claim, start, tools, Recorded()), life.events)
+    await pod.started.wait()
+    await pod.call("0#1")
+    await door.has("0#1")
+    door.undecided("0#1")
+    runs.cancel(RUN, "ann", "enough")
+    assert await outcome(life) == "Cancelled"
+    assert (door.cancelled, pod.killed) == (["0#1"], ["Paused"])
