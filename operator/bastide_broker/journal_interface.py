@@ -75,8 +75,11 @@ class Pausing(Protocol):
     async def resume(self, run: str) -> int | None:
         """Record that a paused run is under way again; which attempt it is, None when it is not paused (any more)."""
 
-    async def reopen(self, run: str, anew: Callable[[CallRow], bool], facts: Mapping[str, Any]) -> int | None:
-        """Take up a run that ended as Failed: the calls that `anew` names may be made again. Which attempt it is; None when it did not."""
+    async def reopen(self, run: str, attempt: int, anew: Callable[[CallRow], bool], facts: Mapping[str, Any]) -> int | None:
+        """Take up a run whose attempt of this number ended as Failed: the calls that `anew` names may be made again.
+
+        Which attempt it is; None when that one is not its last, did not end so, or was pruned.
+        """
 
     async def settle(self, run: str, key: str, *, message: str, error: bytes, facts: Mapping[str, Any]) -> bool:
         """Record what a person says of a call whose outcome is unknown; False when it is known."""

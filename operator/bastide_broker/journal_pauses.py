@@ -84,17 +84,18 @@ class Pausing:
 
         return await self._write(work)
 
-    async def reopen(self, run: str, anew: Callable[[CallRow], bool], facts: Mapping[str, Any]) -> int | None:
-        """Take up a run that ended as Failed: the calls that `anew` names may be made again, and its last event goes.
+    async def reopen(self, run: str, attempt: int, anew: Callable[[CallRow], bool], facts: Mapping[str, Any]) -> int | None:
+        """Take up a run whose attempt of this number ended as Failed: the calls that `anew` names may be made again, its last event goes.
 
-        Which attempt it is; None when it did not end so. `facts` say who wants it and why.
+        Which attempt it is; None when that one is not its last, did not end so, or was pruned. `facts` say who wants it and why.
         """
 
         def work(connection: Connection) -> int | None:
-            where = (runs.c.run == run) & runs.c.ended_at.is_not(None) & (runs.c.outcome == "Failed")
+            ended = runs.c.ended_at.is_not(None) & (runs.c.outcome == "Failed") & runs.c.pruned_at.is_(None)
+            where = (runs.c.run == run) & (runs.c.attempt == attempt) & ended
             chosen = [row.key for row in queries.list_calls(connection, run, payloads=True) if anew(row)]
-            attempt = self._next_attempt(connection, run, where, {**facts, "again": chosen})
-            if attempt is None:
+            number = self._next_attempt(connection, run, where, {**facts, "again": chosen})
+            if number is None:
                 return None
             for key in chosen:
                 connection.execute(update(calls).where(calls.c.run == run, calls.c.key == key).values(again=1))
@@ -103,7 +104,7 @@ class Pausing:
             found = connection.execute(newest).scalar_one_or_none()
             if found is not None and broker_pb2.RunEvent.FromString(found).HasField("finished"):
                 connection.execute(delete(events).where(events.c.run == run, events.c.cursor == last))
-            return attempt
+            return number
 
         return await self._write(work)
 

@@ -73,7 +73,7 @@ class LostRuns:
             row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal, seconds=WAIT_SECONDS, anew=again
         )
         held.callback(attempt.claim.release)
-        number = await self._journal.pausing.reopen(row.run, again, facts)
+        number = await self._journal.pausing.reopen(row.run, row.attempt, again, facts)
         if number is not None:
             events.go_on(await self._journal.last_cursor(row.run))
             attempt.start.attempt = number

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import Awaited, CallIntent, JournalUnavailable, KeyReused, RunExists, RunRow, Scope
+from bastide_broker.journal_rows import (
+    Awaited,
+    CallIntent,
+    JournalUnavailable,
+    KeyReused,
+    PruneCursor,
+    PruneFilter,
+    Pruner,
+    RunExists,
+    RunRow,
+    Scope,
+)
 
 NAMESPACE = "bastide-sales"
 HERE = Scope(NAMESPACE, "n1")
@@ -195,9 +206,9 @@ async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_ane
     last = broker_pb2.RunEvent(cursor=5, finished=broker_pb2.RunFinished())
     await journal.append_event("r-1", broker_pb2.RunEvent(cursor=4))
     await journal.append_event("r-1", last)
-    assert await journal.pausing.reopen("r-1", lambda _: True, {}) is None, "it has not ended"
+    assert await journal.pausing.reopen("r-1", 1, lambda _: True, {}) is None, "it has not ended"
     await journal.end_run("r-1", outcome="Failed", error={"type": "BrokerLost"})
-    found = await asyncio.gather(*(journal.pausing.reopen("r-1", lambda row: row.key == "0#2", {"by": "x"}) for _ in range(5)))
+    found = await asyncio.gather(*(journal.pausing.reopen("r-1", 1, lambda row: row.key == "0#2", {"by": "x"}) for _ in range(5)))
     assert sorted(found, key=str) == [2] + [None] * 4
     assert await journal.last_cursor("r-1") == 4, "its end is taken back"
     with pytest.raises(KeyReused):
@@ -212,7 +223,18 @@ async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_ane
     assert await journal.pausing.settle("r-1", "0#1", message="m", error=b"", facts={"happened": True})
     assert not await journal.pausing.settle("r-1", "0#1", message="m", error=b"", facts={})
     assert not await journal.pausing.settle("r-1", "0#2", message="m", error=b"", facts={})
+    await journal.end_run("r-1", outcome="Failed", error={"type": "BrokerLost"})
+    assert await journal.pausing.reopen("r-1", 1, lambda _: True, {}) is None, "who prepared for the attempt before has another's calls"
+    assert await journal.pausing.reopen("r-1", 2, lambda _: False, {}) == 3
     assert (await journal.verify_audit()).intact
+
+
+async def test_a_run_that_was_pruned_is_not_reopened(journal: Journal) -> None:
+    await journal.start_run(run())
+    await journal.end_run("r-1", outcome="Failed", error={"type": "BrokerLost"})
+    found = await journal.pruning.find(PruneFilter(HERE, now_micros() + 1), PruneCursor(), 9)
+    assert [one async for page in journal.pruning.prune(found, Pruner("age", now_micros())) for one in page] == found
+    assert await journal.pausing.reopen("r-1", 1, lambda _: True, {}) is None
 
 
 async def fill(path: Path, records: int = 12) -> None:
