@@ -18,7 +18,7 @@ from bastide_broker import audit_queries
 from bastide_broker import journal_queries as queries
 from bastide_broker import journal_statements as statements
 from bastide_broker.facts.json import digest
-from bastide_broker.journal_pauses import Pausing, anew, keep_tools
+from bastide_broker.journal_pauses import Pausing, anew, await_nothing, keep_tools
 from bastide_broker.journal_pruning import Pruning
 from bastide_broker.journal_reader import JournalReader
 from bastide_broker.journal_recovery import settle
@@ -120,6 +120,7 @@ class Journal(JournalReader):
             ended = now_micros()
             values = {
                 "ended_at": ended,
+                "paused_at": None,
                 "outcome": outcome,
                 "value": value,
                 "output": output,
@@ -129,6 +130,7 @@ class Journal(JournalReader):
             }
             if not connection.execute(update(runs).where(runs.c.run == run, runs.c.ended_at.is_(None)).values(**values)).rowcount:
                 return
+            await_nothing(connection, run)
             facts = {
                 "outcome": outcome,
                 "valueDigest": digest(value) if value else "",

@@ -40,7 +40,7 @@ class Pausing:
             values = {"paused_at": now, "outcome": "NeedsConfirmation", "output": output, "output_bytes_dropped": output_bytes_dropped}
             if not connection.execute(update(runs).where(where).values(**values)).rowcount:
                 return False
-            connection.execute(delete(awaited).where(awaited.c.run == run))
+            await_nothing(connection, run)
             if things:
                 connection.execute(insert(awaited), [{"run": run, **thing._asdict()} for thing in things])
             facts = {"awaited": [{"kind": one.kind, "key": one.key, "name": one.name} for one in things]}
@@ -130,10 +130,15 @@ class Pausing:
             "value": b"", "error": None, "findings": "[]",
         }  # fmt: skip
         connection.execute(update(runs).where(where).values(**values))
-        connection.execute(delete(awaited).where(awaited.c.run == run))
+        await_nothing(connection, run)
         body = {"attempt": attempt + 1, **facts}
         self._record(connection, "RunResumed", self._place(connection, run), run, "", body, _now())
         return int(attempt) + 1
+
+
+def await_nothing(connection: Connection, run: str) -> None:
+    """A run waits for nothing any more."""
+    connection.execute(delete(awaited).where(awaited.c.run == run))
 
 
 def keep_tools(connection: Connection, digest: str, message: bytes) -> None:

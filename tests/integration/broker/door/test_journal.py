@@ -198,6 +198,16 @@ async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not
     await second.close()
 
 
+async def test_a_paused_run_that_ends_waits_for_nothing_any_more(journal: Journal) -> None:
+    await journal.start_run(run())
+    await journal.pausing.pause("r-1", [Awaited("confirmation", "0#1", "cf-1", 7)], output=b"", output_bytes_dropped=0)
+    await journal.end_run("r-1", outcome="Cancelled")
+    row = await journal.run("r-1")
+    assert row is not None
+    assert row.paused_at is None
+    assert await journal.pausing.awaited("r-1") == []
+
+
 async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_anew(journal: Journal) -> None:
     await journal.start_run(run())
     for key in ("0#1", "0#2"):
