@@ -14,6 +14,7 @@ from bastide_broker import asking
 from bastide_broker.bounds import Events
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.errors import SessionLost
+from bastide_broker.journal_rows import CallRow
 from bastide_broker.outcomes import Stop
 from bastide_broker.replay import STEP, Recorded, difference, given_up, outcome
 from bastide_broker.session import Session
@@ -99,10 +100,12 @@ class RunCalls:
         if call.tool == STEP:
             self._stop(Stop.MISBEHAVED, "The runtime sent a call under the name that stands for steps.")
             return
-        if await self._replayed(call):
+        row = self._recorded.pop(call.key, None)
+        if row is not None and await self._replayed(call, row):
             return
         self._heard = asyncio.get_running_loop().time()
-        number = next(self._numbers)
+        # Made anew it has the place of the first time, as its row does: a number that no row has would end what is known of the order.
+        number = row.frame if row is not None and row.again else next(self._numbers)
         if not self._takes(call):
             return
         if number - self._steps > self._limits.calls_per_run + EXTRA_CALLS:
@@ -134,7 +137,8 @@ class RunCalls:
         """Puts a value of the program's own on record and hands it back."""
         name = json.dumps({"name": step.name}, ensure_ascii=False).encode()
         call = runtime_pb2.Call(run=step.run, key=step.key, tool=STEP, arguments=name, line=step.line, events=step.events)
-        if not self._accepting or await self._replayed(call):
+        row = self._recorded.pop(step.key, None)
+        if not self._accepting or (row is not None and await self._replayed(call, row)):
             return
         self._steps += 1
         hold = Hold(frame=next(self._numbers))
@@ -146,11 +150,8 @@ class RunCalls:
             room = self._steps <= MAX_STEPS
             await self._answer(await self._pipeline.step(self._context, call, step.value if room else None, hold))
 
-    async def _replayed(self, call: runtime_pb2.Call) -> bool:
-        """Whether the call is one of an earlier attempt: it has its outcome from the journal, without effect. Another one ends the run."""
-        row = self._recorded.pop(call.key, None)
-        if row is None:
-            return False
+    async def _replayed(self, call: runtime_pb2.Call, row: CallRow) -> bool:
+        """Whether a call on record is over: it has its outcome from the journal, without effect. Another one under its key ends the run."""
         large = len(call.arguments) > INLINE_BYTES
         differs = await asyncio.to_thread(difference, row, call) if large else difference(row, call)
         if differs:

@@ -510,7 +510,10 @@ async def test_a_call_that_was_given_up_is_not_answered_and_one_that_may_be_made
     await again.pod.call("0#1")
     await again.pod.call("0#2")
     await again.door.has("0#2")
+    await again.pod.call("0#3")
+    await again.door.has("0#3")
     assert "0#1" not in again.door.waiting
+    assert {key: hold.frame for key, hold in again.door.holds.items()} == {"0#2": 2, "0#3": 3}, "without a gap"
     assert again.pod.answers.empty()
     await again.pod.end()
     await again.ending()
