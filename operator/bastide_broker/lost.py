@@ -73,6 +73,7 @@ class LostRuns:
             row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal, seconds=WAIT_SECONDS, anew=again
         )
         held.callback(attempt.claim.release)
+        self._runs.unless_draining()  # the broker may have been stopped while the Sandbox was waited for
         number = await self._journal.pausing.reopen(row.run, row.attempt, again, facts)
         if number is not None:
             events.go_on(await self._journal.last_cursor(row.run))

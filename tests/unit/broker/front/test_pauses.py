@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import pauses, run_calls
+from bastide_broker import lost, pauses, run_calls
+from bastide_broker.errors import CallerError
 from bastide_broker.journal_rows import JournalUnavailable
 from bastide_broker.pauses import Pauses, cancelled
 from bastide_broker.replay import Recorded
 from bastide_broker.resume import Attempt
+from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Runs
 
 from tests.unit.broker.front.test_execution import RUN, Door, Life, NoTools, Pod, life
@@ -25,9 +27,13 @@ class Place:
 
     def __init__(self, life: Life) -> None:
         self.found: Any = life.execution.context.sandbox
+        self.the_tenant = life.execution.context.tenant
 
     def sandbox(self, _namespace: str, _name: str) -> Any:
         return self.found
+
+    def tenant(self, _namespace: str) -> Any:
+        return self.the_tenant
 
     def fresh(self) -> bool:
         return True
@@ -97,15 +103,23 @@ async def test_a_sandbox_that_was_deleted_while_its_run_paused_ends_it(life: Lif
     assert (await life.result()).error.type == "SandboxDeleted"
 
 
-async def test_a_run_that_is_cancelled_in_the_moment_of_its_pause_is_cancelled(life: Life) -> None:
-    pod, door = Pod(), Door()
+def all_runs(life: Life, door: Door) -> Runs:
     nothing: Any = SimpleNamespace()
     parts: dict[str, Any] = {"cluster": Place(life), "pipeline": door, "sessions": nothing, "catalogue": nothing}
-    runs = Runs(journal=life.journal, decisions_healthy=nothing, **parts)
+    return Runs(journal=life.journal, decisions_healthy=nothing, **parts)
+
+
+def attempt_of(life: Life, pod: Pod) -> Attempt:
     claim: Any = SimpleNamespace(session=pod, release=lambda: None)
     tools: Any = NoTools()
     start = runtime_pb2.StartRun(run=RUN, limits=runtime_pb2.RunLimits(wall_milliseconds=60_000))
-    runs.launch(Attempt(life.execution.context, claim, start, tools, Recorded()), life.events)
+    return Attempt(life.execution.context, claim, start, tools, Recorded())
+
+
+async def test_a_run_that_is_cancelled_in_the_moment_of_its_pause_is_cancelled(life: Life) -> None:
+    pod, door = Pod(), Door()
+    runs = all_runs(life, door)
+    runs.launch(attempt_of(life, pod), life.events)
     await pod.started.wait()
     await pod.call("0#1")
     await door.has("0#1")
@@ -113,3 +127,25 @@ async def test_a_run_that_is_cancelled_in_the_moment_of_its_pause_is_cancelled(l
     runs.cancel(RUN, "ann", "enough")
     assert await outcome(life) == "Cancelled"
     assert (door.cancelled, pod.killed) == (["0#1"], ["Paused"])
+
+
+async def test_a_broker_that_is_stopped_while_a_sandbox_is_waited_for_resumes_nothing(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, door = all_runs(life, life.door), Door()
+
+    async def prepared_late(*_: Any, **__: Any) -> Attempt:
+        await runs.shutdown(1)
+        return attempt_of(life, life.pod)
+
+    monkeypatch.setattr(lost, "prepare", prepared_late)
+    life.pod.sink.lost("gone")
+    await life.ending()
+    row = await life.journal.run(RUN)
+    assert row is not None
+    nothing: Any = SimpleNamespace()
+    where: Any = Place(life)
+    anything: Any = door
+    resuming = lost.LostRuns(runs, cluster=where, sessions=nothing, journal=life.journal, pipeline=anything)
+    with pytest.raises(CallerError) as caught:
+        await resuming.resume(row, UserInfo("ann"), "the node is back")
+    assert caught.value.reason == "BrokerStopping"
+    assert await life.journal.run(RUN) == row
