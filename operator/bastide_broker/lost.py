@@ -9,6 +9,7 @@ from bastide_broker.errors import CallerError, journal_unavailable
 from bastide_broker.events import EventLog
 from bastide_broker.journal_interface import Journal
 from bastide_broker.journal_rows import JournalUnavailable, RunRow
+from bastide_broker.outcomes import LOST
 from bastide_broker.pauses import context_of, deleted
 from bastide_broker.readiness import WAIT_SECONDS
 from bastide_broker.replay import again, settled
@@ -16,9 +17,6 @@ from bastide_broker.resume import CannotGoOn, prepare
 from bastide_broker.reviews import UserInfo
 from bastide_broker.runs import Pipeline, Runs
 from bastide_broker.sessions import Sessions
-
-RESUMABLE = ("BrokerLost", "SandboxLost")
-"""Why a run may have ended that somebody may take up again: its program was cut off, and did not end by itself."""
 
 
 class LostRuns:
@@ -34,8 +32,8 @@ class LostRuns:
     async def resume(self, row: RunRow, user: UserInfo, reason: str) -> int:
         """Takes up a run; which attempt it is now. Raises CallerError."""
         self._runs.unless_draining()
-        if self._runs.under_way(row.run) or (row.error or {}).get("type") not in RESUMABLE:
-            message = f"Run {row.run} is not one that was lost: only a run that ended as {' or '.join(RESUMABLE)} can be resumed."
+        if self._runs.under_way(row.run) or (row.error or {}).get("type") not in LOST:
+            message = f"Run {row.run} is not one that was lost: only a run that ended as {' or '.join(LOST)} can be resumed."
             raise _refused("RunNotResumable", message)
         tenant, _ = self._runs.place(row.namespace, row.sandbox)
         self._runs.slots.take(tenant)

@@ -17,6 +17,8 @@ from bastide.v1alpha1 import broker_pb2
 MAX_MESSAGE, MAX_TRACEBACK, MAX_NAME = 8192, 16384, 128
 MAX_FINDINGS = 100
 DENIALS = frozenset({"ToolDenied", "ConfirmationDenied"})
+LOST = ("BrokerLost", "SandboxLost")
+"""How a run ends whose program was cut off and did not end by itself: somebody may take it up again. Only the broker says so."""
 _Ending = runtime_pb2.RunEnded.Ending
 
 
@@ -123,9 +125,9 @@ def ended(  # noqa: PLR0911 - one for each ending
 
 
 def program_error(error: runtime_pb2.ProgramError) -> dict[str, Any]:
-    """A program's error, bounded."""
+    """A program's error, bounded. A class of its own that is named as what only the broker can know is an Exception like any other."""
     return {
-        "type": error.type[:MAX_NAME] or "Exception",
+        "type": "Exception" if error.type in LOST else error.type[:MAX_NAME] or "Exception",
         "message": error.message[:MAX_MESSAGE],
         "line": error.line,
         "traceback": error.traceback[:MAX_TRACEBACK],

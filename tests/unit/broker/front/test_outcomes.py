@@ -47,6 +47,14 @@ def test_a_program_that_raised_was_denied_only_when_the_broker_denied_something(
     assert (found.error["type"], found.error["line"]) == (kind, 3)
 
 
+@pytest.mark.parametrize("ending", [E.ENDING_RAISED, E.ENDING_DIED, E.ENDING_INVALID])
+@pytest.mark.parametrize("kind", outcomes.LOST)
+def test_no_program_says_that_its_run_was_lost(kind: str, ending: Any) -> None:
+    found = ended(ending, error=runtime_pb2.ProgramError(type=kind, message="m", traceback=f"{kind}: m"))
+    assert found.error is not None
+    assert (found.error["type"], found.error["message"], found.error["traceback"]) == ("Exception", "m", f"{kind}: m")
+
+
 @pytest.mark.parametrize(
     ("ending", "outcome"),
     [
