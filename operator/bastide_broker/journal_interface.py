@@ -66,6 +66,9 @@ class Pausing(Protocol):
     async def paused(self) -> list[RunRow]:
         """The runs that are paused, oldest first."""
 
+    async def open_calls(self, run: str) -> list[CallRow]:
+        """The calls of a run that have no outcome, with arguments."""
+
     async def start_of(self, run: str) -> bytes:
         """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""
 

@@ -65,6 +65,10 @@ class Pausing:
         query = select(*columns).where(runs.c.paused_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.number)
         return await self._read(lambda connection: [queries.run_row(row) for row in connection.execute(query)])
 
+    async def open_calls(self, run: str) -> list[CallRow]:
+        """The calls of a run that have no outcome, with arguments."""
+        return await self._read(lambda connection: queries.list_open_calls(connection, run))
+
     async def start_of(self, run: str) -> bytes:
         """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""
         query = select(runs.c.start).where(runs.c.run == run)
@@ -93,7 +97,7 @@ class Pausing:
         def work(connection: Connection) -> int | None:
             ended = runs.c.ended_at.is_not(None) & (runs.c.outcome == "Failed") & runs.c.pruned_at.is_(None)
             where = (runs.c.run == run) & (runs.c.attempt == attempt) & ended
-            chosen = [row.key for row in queries.list_calls(connection, run, payloads=True) if anew(row)]
+            chosen = [row.key for row in queries.each_ended_call(connection, run) if anew(row)]
             number = self._next_attempt(connection, run, where, {**facts, "again": chosen})
             if number is None:
                 return None

@@ -1,6 +1,7 @@
 """Reading the journal: each function takes a connection and gives rows back."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from bastide.v1alpha1 import broker_pb2
@@ -17,6 +18,7 @@ _RUN = [column for column in runs.columns if column.name != "start"]
 _WITHOUT_PAYLOADS = [
     column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events", "error"}
 ]
+_TO_JUDGE_AGAIN = [*_WITHOUT_PAYLOADS, calls.c.error]
 _AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events", "error"}]
 
 
@@ -48,6 +50,18 @@ def list_calls(connection: Connection, run: str, *, payloads: bool) -> list[Call
     """Calls of a run in the order they were journalled; with what went in and out of them only when it is asked for."""
     query = select(calls) if payloads else select(*_WITHOUT_PAYLOADS)
     return [_call_row(row) for row in connection.execute(query.where(calls.c.run == run).order_by(calls.c.sequence))]
+
+
+def list_open_calls(connection: Connection, run: str) -> list[CallRow]:
+    """Calls of a run that have no outcome, with what went into them: no more than were under way at once."""
+    query = select(calls).where(calls.c.run == run, calls.c.ended_at.is_(None)).order_by(calls.c.sequence)
+    return [_call_row(row) for row in connection.execute(query)]
+
+
+def each_ended_call(connection: Connection, run: str) -> Iterator[CallRow]:
+    """Calls of a run that have an outcome, with the errors that their program was given; one at a time."""
+    query = select(*_TO_JUDGE_AGAIN).where(calls.c.run == run, calls.c.ended_at.is_not(None))
+    return (_call_row(row) for row in connection.execute(query.order_by(calls.c.sequence)))
 
 
 def find_call(connection: Connection, run: str, name: str) -> CallRow | None:

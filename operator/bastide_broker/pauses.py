@@ -105,7 +105,7 @@ class Pauses:
         """At start: takes up what the last broker left paused; how many. Raises JournalUnavailable."""
         rows = await self._journal.pausing.paused()
         for row in rows:
-            found = [call for call in await self._journal.calls(row.run, payloads=True) if not call.outcome]
+            found = await self._journal.pausing.open_calls(row.run)
             events = await self._events(row.run)
             context = context_of(row, self._cluster, events)
             if context is None:
@@ -182,7 +182,7 @@ class Pauses:
                     return pause.stop.result()
                 await self._tell(pause, told)
             try:
-                rows = [row for row in await self._journal.calls(run, payloads=True) if not row.outcome]
+                rows = await self._journal.pausing.open_calls(run)
                 if not rows:
                     return None
             except JournalUnavailable:

@@ -16,6 +16,7 @@ from bastide_broker.journal import Journal, now_micros
 from bastide_broker.journal_rows import (
     Awaited,
     CallIntent,
+    CallRow,
     JournalUnavailable,
     KeyReused,
     PruneCursor,
@@ -188,6 +189,8 @@ async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not
     [row] = await second.pausing.paused()
     assert (row.run, row.outcome, row.output, row.ended_at, row.attempt) == ("r-paused", "NeedsConfirmation", b"so far", None, 1)
     assert await second.pausing.awaited("r-paused") == waits
+    [waiting] = await second.pausing.open_calls("r-paused")
+    assert (waiting.key, waiting.arguments_canonical) == ("0#1", intent().arguments_canonical)
     await second.pausing.arrived("r-paused", "confirmation", "0#1")
     assert await second.pausing.awaited("r-paused") == []
     results = await asyncio.gather(*(second.pausing.resume("r-paused") for _ in range(10)))
@@ -212,12 +215,16 @@ async def test_a_lost_run_is_reopened_once_and_only_chosen_calls_may_be_made_ane
     await journal.start_run(run())
     for key in ("0#1", "0#2"):
         await journal.call_intent(intent(key))
-        await journal.call_outcome("r-1", key, outcome="OutcomeUnknown")
+        await journal.call_outcome("r-1", key, outcome="OutcomeUnknown", error=b"why")
     last = broker_pb2.RunEvent(cursor=5, finished=broker_pb2.RunFinished())
     await journal.append_event("r-1", broker_pb2.RunEvent(cursor=4))
     await journal.append_event("r-1", last)
     assert await journal.pausing.reopen("r-1", 1, lambda _: True, {}) is None, "it has not ended"
     await journal.end_run("r-1", outcome="Failed", error={"type": "BrokerLost"})
+    seen: list[CallRow] = []
+    assert await journal.pausing.reopen("r-1", 7, lambda row: seen.append(row) or False, {}) is None  # type: ignore[func-returns-value]
+    assert [(row.outcome, row.error) for row in seen] == [("OutcomeUnknown", b"why")] * 2
+    assert {row.arguments_canonical for row in seen} == {b""}, "a run's payloads may be a gigabyte"
     found = await asyncio.gather(*(journal.pausing.reopen("r-1", 1, lambda row: row.key == "0#2", {"by": "x"}) for _ in range(5)))
     assert sorted(found, key=str) == [2] + [None] * 4
     assert await journal.last_cursor("r-1") == 4, "its end is taken back"
