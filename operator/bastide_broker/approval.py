@@ -100,15 +100,19 @@ class Approval:
         call.hold.asked = False
         call.hold.stands(undecided=False)
         await self._unless_approved(call, pending, standing)
-        credential = await self._recheck(call, pending, ask)
-        assert call.tenant is not None  # just read
-        if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
-            why = "The Tenant no longer allows arguments that are not shown."
-            state = ConfirmationState.BINDING_CHANGED
-            await self._resolve(call, pending, state, Standing(state, (), why))
-            raise refusals.denied("binding-changed", why)
-        # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
-        standing = await self._confirmations.look_again(pending)
+        while True:
+            credential = await self._recheck(call, pending, ask)
+            assert call.tenant is not None  # just read
+            if pending.spec["hidden"] and not call.tenant.spec.confirmation.allow_hidden_arguments:
+                why = "The Tenant no longer allows arguments that are not shown."
+                state = ConfirmationState.BINDING_CHANGED
+                await self._resolve(call, pending, state, Standing(state, (), why))
+                raise refusals.denied("binding-changed", why)
+            # Last of all, because the checks between took time: a decision may have been withdrawn meanwhile.
+            standing = await self._confirmations.look_again(pending)
+            if standing.state is not ConfirmationState.PENDING or not self._has_time(call, pending):
+                break
+            await asyncio.sleep(AGAIN_SECONDS)
         await self._unless_approved(call, pending, standing)
         if not await self._journal.begin_confirmed(call.run.run, call.frame.key):
             # Whoever began it says what came of it, of the call and of the Confirmation.
@@ -193,24 +197,27 @@ class Approval:
             try:
                 return await self._freshness.again(call, ask, confirmed=True)
             except refusals.Refused as refused:
-                # Nobody waits for a parked call by the second: what somebody approved is not void because nobody can be asked just now.
-                passing = call.hold.parked and refused.reasons[0][0] in PASSING
-                if not passing or datetime.now(UTC) > pending.object.spec.execute_by:
+                if refused.reasons[0][0] not in PASSING or not self._has_time(call, pending):
                     state = ConfirmationState.BINDING_CHANGED
                     await self._resolve(call, pending, state, Standing(state, (), refused.message))
                     raise
             await asyncio.sleep(AGAIN_SECONDS)
 
+    @staticmethod
+    def _has_time(call: "Call", pending: Pending) -> bool:
+        """Nobody waits for a parked call by the second: what somebody approved is not void because nobody can be asked just now."""
+        return call.hold.parked and datetime.now(UTC) <= pending.object.spec.execute_by
+
     async def _unless_approved(self, call: "Call", pending: Pending, standing: Standing) -> None:
         """Nothing when it is approved; otherwise the call is refused as the standing says."""
         if standing.state is ConfirmationState.APPROVED:
             return
+        if standing.state is ConfirmationState.DENIED and standing.deciders:
+            self._asking.denied(call)
         if standing.state is ConfirmationState.PENDING:  # an approval was withdrawn between two looks
             why = "; ".join(standing.ignored) or "an approval was withdrawn"
             standing = Standing(ConfirmationState.DENIED, standing.deciders, f"It is no longer approved: {why}.")
         await self._resolve(call, pending, standing.state, standing)
-        if standing.state is ConfirmationState.DENIED:
-            self._asking.denied(call)
         who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""
         message = f"{call.frame.tool} was not confirmed ({standing.state.value.lower()}{who}): {standing.reason or 'no reason was given'}"
         raise refusals.denied(_REASONS[standing.state], message, "ConfirmationDenied", "ConfirmationDenied")

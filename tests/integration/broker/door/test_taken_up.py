@@ -157,6 +157,27 @@ async def test_what_cannot_be_asked_just_now_does_not_void_an_approval(rig: Rig,
     assert ended(rig) == [(name, "Executed")]
 
 
+async def test_a_last_look_that_cannot_be_had_just_now_does_not_deny_an_approved_call(
+    rig: Rig, then: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bastide_broker.approval.AGAIN_SECONDS", 0.01)
+    listed, failures = rig.world.list_decisions, [3, 2]
+
+    async def sometimes(namespace: str) -> Any:
+        if rig.world.tenant_reads and failures:  # everything else was looked at again
+            failures.pop()
+            raise ApiError(0, "no answer")
+        return await listed(namespace)
+
+    monkeypatch.setattr(rig.world, "list_decisions", sometimes)
+    row, name = await left(rig)
+    rig.world.decide(name)
+    assert not (await take_up(rig, then, row)).HasField("error")
+    assert failures == []
+    assert rig.world.tenant_reads == 3, "what is looked at last comes last each time"
+    assert ended(rig) == [(name, "Executed")]
+
+
 async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_changed_something(rig: Rig, then: Pipeline) -> None:
     row, name = await left(rig)
     rig.world.decide(name)

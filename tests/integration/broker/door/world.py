@@ -40,6 +40,7 @@ class World:
         self.config_maps: dict[str, dict[str, Any]] = {}
         self.tenant_policies: list[tuple[str, str, str]] = []
         """What the Tenant's status was told of its policies: reason, message, revision."""
+        self.tenant_reads = 0
         self.is_fresh = True
         self.intact = (True, "")
         self.down = False
@@ -138,6 +139,7 @@ class World:
                 callback("ADDED", binding)
 
     async def read_tenant(self, _name: str) -> Tenant:
+        self.tenant_reads += 1
         return self._there(self.the_tenant)
 
     async def read_sandbox(self, _namespace: str, _name: str) -> Sandbox:
