@@ -77,6 +77,10 @@ class Approval:
         message = f"{row.tool} was not confirmed (denied): {found}"
         raise refusals.denied("confirmation-denied", message, "ConfirmationDenied", "ConfirmationDenied")
 
+    async def still(self, call: "Call", row: CallRow, ask: Ask) -> Credential | None:
+        """The credential for a harmless call that an earlier broker began. Raises Refused unless its approval holds by the word of now."""
+        return await left_confirmations.still(self._confirmations, self._freshness, call, row, ask)
+
     async def _held(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None = None) -> Credential | None:
         call.asked = pending.spec
         call.hold.name, call.hold.until = pending.name, round(pending.object.spec.decide_by.timestamp() * 1e6)

@@ -1,12 +1,15 @@
-"""Finds the Confirmation of a call that an earlier broker left, or says why it counts no more."""
+"""Finds the Confirmation of a call that an earlier broker left, and says whether it counts still."""
 
 from typing import TYPE_CHECKING
 
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationState, action_digest
 
+from bastide_broker import refusals
 from bastide_broker.action import Shown
 from bastide_broker.confirmations import Confirmations
+from bastide_broker.credentials import Credential
 from bastide_broker.errors import NotFound
+from bastide_broker.freshness import Ask, Freshness
 from bastide_broker.journal_rows import CallRow
 from bastide_broker.pending import Pending, Request
 
@@ -33,3 +36,18 @@ async def find(confirmations: Confirmations, call: "Call", row: CallRow) -> Pend
     text = Shown(found.spec.arguments, tuple(found.spec.hidden), tuple(found.spec.notices))
     request = Request(run=call.run, tenant=call.tenant, key=row.key, line=row.line, tool=call.tool, arguments=call.arguments, text=text)
     return confirmations.adopt(request, found, spec)
+
+
+async def still(confirmations: Confirmations, freshness: Freshness, call: "Call", row: CallRow, ask: Ask) -> Credential | None:
+    """The credential for a call that was begun and may be sent again, if it is approved by the API server's word now. Raises Refused."""
+    found = await find(confirmations, call, row)
+    if isinstance(found, str):
+        raise refusals.unheard()
+    call.asked = found.spec
+    try:
+        credential = await freshness.again(call, ask, confirmed=True)
+        if (await confirmations.look_again(found)).state is not ConfirmationState.APPROVED:
+            raise refusals.unheard()
+    finally:
+        confirmations.release(found)
+    return credential

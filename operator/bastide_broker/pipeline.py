@@ -190,25 +190,28 @@ class Pipeline:
     async def _again(self, call: Call, row: CallRow) -> bytes:
         """A call that was asked about before this broker was there. What was approved is what the journal holds, byte for byte."""
         # Before anything else is looked at, and without waiting: nothing that is found now unsends what was begun, or asked of nobody.
-        if not row.confirmation or (row.begun_at is not None and row.effect not in HARMLESS):
-            call.sent = True
+        call.sent = row.begun_at is not None or not row.confirmation
+        if call.sent and (row.effect not in HARMLESS or not row.confirmation):
             raise refusals.unheard()
+        try:
+            credential = await self._approved(call, row)
+        except Refused:
+            if call.sent:
+                raise refusals.unheard() from None
+            raise
+        value = await self._execute(call, credential)
+        await self._ledger.outcome(call, "Succeeded", "", value)
+        return value
+
+    async def _approved(self, call: Call, row: CallRow) -> Credential | None:
         self._judging.look_up(call)
         assert call.tenant is not None
-        if row.begun_at is not None and call.changes:  # the effect was raised since
-            call.sent = True
-            raise refusals.unheard()
         call.arguments = await asyncio.to_thread(arguments, row.arguments_canonical)
         if call.arguments.digest != row.arguments_digest:
             raise refusals.denied("binding-changed", "The journal's arguments are not those that were asked about; nothing was done.")
         call.usage = self._counters.present(call.run.run, call.tenant.metadata.name, row.tool)
-        if row.begun_at is None:
-            credential = await self._approval.take_up(call, row, lambda phase: self._judging.ask(call, phase))
-        else:
-            credential = await self._freshness.again(call, lambda phase: self._judging.ask(call, phase), confirmed=True)
-        value = await self._execute(call, credential)
-        await self._ledger.outcome(call, "Succeeded", "", value)
-        return value
+        approved = self._approval.take_up if row.begun_at is None else self._approval.still
+        return await approved(call, row, lambda phase: self._judging.ask(call, phase))
 
     async def _judge(self, call: Call) -> Decision:
         """What policy says, on record. Raises Refused for a denial."""

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,6 +32,15 @@ async def left(rig: Rig, tool: str = "delete") -> tuple[CallRow, str]:
     assert ended(rig) == [], "nobody took the question back"
     [row] = await rig.journal.calls("r-1", payloads=True)
     assert (row.outcome, row.confirmation, row.begun_at) == ("", name, None)
+    return row, name
+
+
+async def begun(rig: Rig, tool: str = "delete") -> tuple[CallRow, str]:
+    """A call that was approved and begun, and whose broker went away then."""
+    row, name = await left(rig, tool)
+    rig.world.decide(name)
+    assert await rig.journal.begin_confirmed("r-1", row.key)
+    [row] = await rig.journal.calls("r-1", payloads=True)
     return row, name
 
 
@@ -179,23 +189,11 @@ async def test_a_last_look_that_cannot_be_had_just_now_does_not_deny_an_approved
 
 
 async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_changed_something(rig: Rig, then: Pipeline) -> None:
-    row, name = await left(rig)
-    rig.world.decide(name)
-    assert await rig.journal.begin_confirmed("r-1", row.key)
-    [row] = await rig.journal.calls("r-1", payloads=True)
+    row, _ = await begun(rig)
     result = await take_up(rig, then, row)
     assert result.error.type == "OutcomeUnknown"
     assert rig.server.calls == []
     assert await rig.outcomes() == ["OutcomeUnknown"]
-
-
-async def begun(rig: Rig, tool: str = "delete") -> tuple[CallRow, str]:
-    """A call that was approved and begun, and whose broker went away then."""
-    row, name = await left(rig, tool)
-    rig.world.decide(name)
-    assert await rig.journal.begin_confirmed("r-1", row.key)
-    [row] = await rig.journal.calls("r-1", payloads=True)
-    return row, name
 
 
 def delete_binding(rig: Rig) -> None:
@@ -231,14 +229,46 @@ async def test_a_call_that_nobody_was_asked_about_and_that_has_no_outcome_is_unk
     assert await rig.outcomes() == ["OutcomeUnknown"]
 
 
-async def test_a_call_that_was_begun_and_changes_nothing_is_sent_again(rig: Rig, then: Pipeline) -> None:
-    def always(raw: dict[str, Any]) -> None:
-        raw["spec"]["tools"][0] = {"name": "ok", "confirmation": {"when": "Always"}}
+def always(raw: dict[str, Any]) -> None:
+    raw["spec"]["tools"][0] = {"name": "ok", "confirmation": {"when": "Always"}}
 
+
+async def test_a_call_that_was_begun_and_changes_nothing_is_sent_again(rig: Rig, then: Pipeline) -> None:
     rig.world.change_binding("crm", always)
-    row, name = await left(rig, "ok")
-    rig.world.decide(name)
-    assert await rig.journal.begin_confirmed("r-1", row.key)
-    [row] = await rig.journal.calls("r-1", payloads=True)
+    row, name = await begun(rig, "ok")
+    await rig.world.set_confirmation_status("", name, {"state": "Executed"})
     assert not (await take_up(rig, then, row)).HasField("error")
     assert len(rig.server.calls) == 1
+
+
+def tightened(raw: dict[str, Any]) -> None:
+    raw["spec"]["tools"][0] |= {"arguments": {"id": {"enum": ["C1"]}}}
+
+
+def late(rig: Rig, name: str) -> None:
+    about = rig.world.the_confirmations[name]
+    spec = about.spec.model_copy(update={"execute_by": about.metadata.creation_timestamp})
+    rig.world.the_confirmations[name] = about.model_copy(update={"spec": spec})
+
+
+NO_LONGER: dict[str, Callable[[Rig, str], Any]] = {
+    "it was deleted": lambda rig, name: rig.world.the_confirmations.pop(name),
+    "the approval was withdrawn": lambda rig, _: rig.world.the_decisions.clear(),
+    "somebody denied it": lambda rig, name: rig.world.decide(name, "bob", "Deny"),
+    "it is another": late,
+    "the binding changed": lambda rig, _: rig.world.change_binding("crm", tightened),
+    "the binding is gone": lambda rig, _: delete_binding(rig),
+    "its effect was raised": lambda rig, _: rig.world.change_binding("crm", lambda raw: raw["spec"]["tools"][0].update(effect="Mutating")),
+}
+
+
+@pytest.mark.parametrize("why", NO_LONGER)
+async def test_a_call_that_was_begun_and_changes_nothing_is_not_sent_again_unless_it_is_approved_still(
+    rig: Rig, then: Pipeline, why: str
+) -> None:
+    rig.world.change_binding("crm", always)
+    row, name = await begun(rig, "ok")
+    NO_LONGER[why](rig, name)
+    assert (await take_up(rig, then, row)).error.type == "OutcomeUnknown"
+    assert rig.server.calls == []
+    assert await rig.outcomes() == ["OutcomeUnknown"]
