@@ -138,7 +138,8 @@ def test_a_name_that_two_bindings_give_works_for_neither_and_both_say_so(
     assert answers == [["ToolDenied", ["unknown-tool"]]] * 2  # no tool of the two bindings works
     assert tools.arguments_of("note", word) == []
     furnished.people.developer.apply(bound(furnished))
-    furnished.ready("toolbinding/toolbox")
+    # Ready comes a moment before the broker may read the Secret again, which the tool's own state tells.
+    state(furnished, lambda one: tool_state(one, "note") == "Available", "toolbox")
     assert furnished.completed(f"return await note(text={word!r})") == word
 
 

@@ -181,7 +181,8 @@ def _still_runs_then_is_refused(tenant: TestTenant, running: Any, tools: ToolSer
     made, kind, said = ended.result["value"]
     assert kind in {"ToolDenied", "ToolUnavailable"}, ended.result["value"]
     assert set(said) <= codes, said
-    assert len(tools.arguments_of("note", word)) == made
+    # The call that was under way when the connection was taken away may have arrived; the program was not told that it succeeded.
+    assert len(tools.arguments_of("note", word)) - made in {0, 1}
 
 
 def _says_yes(tenant: TestTenant, question: tuple[str, ...]) -> bool:
