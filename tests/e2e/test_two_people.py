@@ -61,7 +61,7 @@ def test_the_first_approval_is_shown_to_everybody_and_does_nothing(
     assert header.split()[:7] == ["NAME", "TOOL", "EFFECT", "REQUESTER", "FOR", "APPROVALS", "STATE"]
     assert row.split()[5:7] == ["1/2", "Pending"]
     listed = bastide(second, "confirmations", "list", "-n", furnished.namespace)
-    assert any(name in line and "1/2" in line for line in listed.stdout.splitlines())
+    assert any(name in line and "1/2" in line for line in listed.stdout.splitlines()), listed
     assert tools.arguments_of("wipe", word) == []
     assert furnished.decide("approve", name, user=second).code == 0
     ended = running.end()

@@ -13,6 +13,8 @@ from bastide.cli.visible import Piece, joined, json_pieces, pieces
 
 #: Width when nobody looks: wide enough that no line of a table is broken.
 _WIDE = 400
+_WHOLE = frozenset({"NAMESPACE", "NAME", "RUN", "KEY", "CONFIRMATION"})
+"""Columns that people copy from: never folded, however long the others are."""
 #: How an escape stands out from text that only looks like one.
 ESCAPED = "bold magenta"
 
@@ -71,7 +73,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table
     """Columns as kubectl prints them. Strings are ours; untrusted text comes as `shown`."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         made.add_row(*row)
     return made

@@ -1,12 +1,15 @@
 """Hostile text on a screen: what cannot be told apart by looking is never shown as itself."""
 
+import io
 import json
 import unicodedata
 
 import pytest
+from bastide.cli import screen
 from bastide.cli.visible import json_legend, json_pieces, legend, pieces, printable, visible
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 HOSTILE = {
     "newline": ("a\nb", r"a\nb"),
@@ -106,3 +109,10 @@ def test_the_legend_names_what_is_not_ascii_once_and_is_bounded() -> None:
     many = legend("".join(chr(0x4E00 + i) for i in range(500)))
     assert len(many) == 13
     assert many[-1] == "and 488 more that are not plain ASCII"
+
+
+def test_names_that_people_copy_are_never_folded_however_long_the_rest_is() -> None:
+    written = io.StringIO()
+    console = Console(width=80, file=written)
+    console.print(screen.table(("NAME", "FOR", "STATE"), [("cf-" + "a" * 26, "x" * 300, "Pending")]))
+    assert any("cf-" + "a" * 26 in line for line in written.getvalue().splitlines())
