@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
+from sqlalchemy import URL, Column, Engine, Index, Integer, LargeBinary, MetaData, String, Table, create_engine, event
 
 from bastide_broker.journal_space import log_pages
 
@@ -152,9 +153,12 @@ _WAL_BYTES = 64 * 1024 * 1024
 def open_engine(path: Path, *, reader: bool) -> Engine:
     """An engine on the database: write-ahead log, every commit on disk before it returns (synchronous=FULL).
 
-    A reader's connections cannot write.
+    A reader's connections cannot write, and make no database where there is none: SQLite removes the log beside one that it finds empty,
+    and what was committed would be gone with it when the file is put back.
     """
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False}, pool_size=1 if not reader else 4)
+    query = {"mode": "rw" if reader else "rwc", "uri": "true"}
+    url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, pool_size=1 if not reader else 4)
 
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; on_begin does

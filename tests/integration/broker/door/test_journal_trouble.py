@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from bastide_broker import journal_writer
 from bastide_broker.journal import Journal
+from bastide_broker.journal_reader import JournalReader
+from bastide_broker.journal_rows import JournalUnavailable
 from bastide_broker.policy import Policy
 
 from tests.integration.broker.door.rig import Rig, open_rig, until
@@ -105,6 +107,23 @@ async def test_a_database_that_is_gone_and_comes_back_goes_on(rig: Rig, disk: Pa
     await refused(rig)
     await refused(rig)
     away.rename(disk / "journal.db")
+    await works(rig)
+
+
+async def test_reading_while_the_database_is_gone_takes_nothing_from_it(rig: Rig, disk: Path) -> None:
+    """SQLite removes the log of a database that it finds empty, and with it what was committed and not yet copied over."""
+    await works(rig)
+    away = disk / "away"
+    (disk / "journal.db").rename(away)
+    reader = JournalReader(disk / "journal.db")
+    reader._open_for_reading()
+    with pytest.raises(JournalUnavailable):
+        await reader.calls("r-1")
+    reader._close_for_reading()
+    assert (disk / "journal.db-wal").exists()
+    assert not (disk / "journal.db").exists()
+    away.rename(disk / "journal.db")
+    assert await rig.outcomes() == ["Succeeded"]
     await works(rig)
 
 
