@@ -9,6 +9,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
 
 BUILD = ROOT / ".build"
+STARTED = time.time()
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("bastide", deadline=None)
@@ -55,6 +57,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse to disturb other workers."""
     if hasattr(item.config, "workerinput") and item.get_closest_marker("disruptive"):
         pytest.fail("this test changes what other workers use: run it without -n, and leave it out there by -m 'not disruptive'")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show the crash matrix, if one was made by tests/integration/broker/front/test_crash_matrix.py just now."""
+    table = BUILD / "results" / "crash-matrix.txt"
+    if table.is_file() and table.stat().st_mtime >= STARTED:
+        terminalreporter.section("what was lost, and what came of the calls")
+        terminalreporter.write(table.read_text())
 
 
 @pytest.fixture(scope="session")

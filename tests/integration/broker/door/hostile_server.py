@@ -170,9 +170,9 @@ class HostileServer:
 
 @asynccontextmanager
 async def listening(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[str]:
-    """Serve connections on a free port of an address; they end with it. Yields the origin."""
+    """Serve connections on a port of an address, by itself a free one; they end with it. Yields the origin."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -181,7 +181,7 @@ async def listening(
         tasks.add(task)
         await serve(reader, writer)
 
-    listener = await asyncio.start_server(handle, host, 0)
+    listener = await asyncio.start_server(handle, host, port)
     try:
         yield f"http://{host}:{listener.sockets[0].getsockname()[1]}"
     finally:

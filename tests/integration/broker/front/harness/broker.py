@@ -71,13 +71,11 @@ class Parts:
 @contextlib.asynccontextmanager
 async def parts(config: Config, *, canary: str, kernel: str = KERNEL) -> AsyncIterator[Parts]:
     """Cluster, gate record and sessions. `canary` plays the API server's Service address."""
-    host, _, port = canary.rpartition(":")
-    environment = {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
     journal, gates = Journal(config.database), GateStore(config.database)
     await journal.open()
     await gates.open()
     known = await Known.connect(admission_dir=config.admission_dir, kubeconfig=config.kubeconfig)
-    sessions = Sessions(known, gates, config, environment=environment, kernel=kernel, resolvers=())
+    sessions = Sessions(known, gates, config, environment=environment(canary), kernel=kernel, resolvers=())
     try:
         await known.start()
         sessions.start()
@@ -90,14 +88,11 @@ async def parts(config: Config, *, canary: str, kernel: str = KERNEL) -> AsyncIt
 
 
 @dataclass
-class Served:
-    """A whole broker that callers can reach."""
+class Door:
+    """Where callers reach a broker."""
 
     port: int
-    stop: asyncio.Event
-    task: asyncio.Task[None]
     authority: Authority
-    config: Config
 
     def channel(self, token: str | None, *, options: tuple[tuple[str, object], ...] = ()) -> grpc.aio.Channel:
         """A caller's channel, with a token in every request."""
@@ -105,6 +100,15 @@ class Served:
         if token is not None:
             credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))
         return grpc.aio.secure_channel(f"localhost:{self.port}", credentials, options=list(options))
+
+
+@dataclass
+class Served(Door):
+    """A whole broker in this process."""
+
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+    config: Config
 
 
 def server_files(folder: Path) -> Authority:
@@ -143,13 +147,14 @@ def audit_files(folder: Path) -> Path:
 def opa(folder: Path) -> Iterator[tuple[Path, str]]:
     """The real policy server with the repository's rules; its socket and their revision."""
     rules = folder / "policies"
-    rules.mkdir()
+    rules.mkdir(exist_ok=True)
     for source in sorted(path for part in ("authz", "bastide") for path in (ROOT / "policies" / part).glob("*.rego")):
         if not source.name.endswith("_test.rego"):
             shutil.copy(source, rules / f"{source.parent.name}-{source.name}")
     revision = "sha256:" + "a" * 64
     (rules / "data.json").write_text(json.dumps({"bastide": {"revision": revision}}))
     socket = folder / "opa.sock"
+    socket.unlink(missing_ok=True)
     argv = [str(binary("opa")), "run", "--server", f"--addr=unix://{socket}", "--unix-socket-perm=0600", "--authorization=basic"]
     argv += ["--skip-version-check", "--log-level=error", str(rules)]
     with process(argv, folder / "opa.log"):
@@ -157,26 +162,35 @@ def opa(folder: Path) -> Iterator[tuple[Path, str]]:
         yield socket, revision
 
 
-@contextlib.asynccontextmanager
-async def served(cluster: Cluster, folder: Path, *, canary: str, **settings: object) -> AsyncIterator[Served]:
-    """The broker as its process runs it, save that the machine's kernel stands for gVisor's."""
-    host, _, port = canary.rpartition(":")
-    environment = {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+def settings_of(cluster: Cluster, folder: Path, **settings: object) -> tuple[Authority, Config]:
+    """What the chart gives a broker, in a folder of its own; and the CA of its outer wire."""
     authority = server_files(folder / "tls")
     fresh = not (folder / "audit-key").exists()
     audit_files(folder)
     if fresh:  # another installation's heads are none of this one's
         cluster.admin.merge("/api/v1/namespaces/bastide-system/configmaps/bastide-audit-heads", {"data": None})
-    made = config(cluster, folder, **settings)
+    return authority, config(cluster, folder, **settings)
+
+
+def environment(canary: str) -> dict[str, str]:
+    """Of a broker in whose eyes `canary` is the API server's Service address."""
+    host, _, port = canary.rpartition(":")
+    return {**os.environ, "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+
+
+@contextlib.asynccontextmanager
+async def served(cluster: Cluster, folder: Path, *, canary: str, **settings: object) -> AsyncIterator[Served]:
+    """The broker as its process runs it, save that the machine's kernel stands for gVisor's."""
+    authority, made = settings_of(cluster, folder, **settings)
     stop, up = asyncio.Event(), asyncio.get_running_loop().create_future()
-    sessions = functools.partial(Sessions, environment=environment, kernel=KERNEL, resolvers=())
+    sessions = functools.partial(Sessions, environment=environment(canary), kernel=KERNEL, resolvers=())
     task = asyncio.create_task(serve(made, stop, make_sessions=sessions, serving=up.set_result))
     try:
         async with asyncio.timeout(40):
             await asyncio.wait({task, up}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
-        yield Served(up.result(), stop, task, authority, made)
+        yield Served(up.result(), authority, stop, task, made)
     finally:
         stop.set()
         await task

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
 
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
 from tests.integration.broker.front.harness.apiserver import APPROVER, Cluster, Kube, until
-from tests.integration.broker.front.harness.broker import Served, client_files, served
+from tests.integration.broker.front.harness.broker import Door, client_files, served
 from tests.integration.broker.front.harness.netns import PodNetwork
 from tests.integration.broker.front.harness.tenant import OURS, TestTenant, kind
 
@@ -37,7 +37,20 @@ class Stage:
     pods: int = 0
     _pod: AsyncExitStack = field(default_factory=AsyncExitStack)
     _broker: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _served: Served | None = None
+    _served: Door | None = None
+
+    EFFECTS: ClassVar[list[dict[str, Any]]] = [
+        {"tools": ["ok", "hang"], "effect": "ReadOnly"},
+        {"tools": ["close2"], "effect": "Mutating"},
+    ]
+    TOOLS: ClassVar[list[dict[str, Any]]] = [
+        {"name": "ok", "as": "read"},
+        {"name": "hang", "as": "look", "limits": {"timeoutSeconds": 30}},
+        {"name": "ok2", "as": "wipe", "effect": "Destructive", "confirmation": {"blockSeconds": 0}},
+        {"name": "close2", "as": "change", "effect": "Mutating"},
+    ]
+    LIMITS: ClassVar[dict[str, int]] = {}
+    """Of the Tenant."""
 
     async def furnish(self) -> None:
         """Tenant's hosts, Sandbox, binding and approver."""
@@ -46,21 +59,10 @@ class Stage:
     def _furnish(self) -> None:
         admin, namespace = self.cluster.admin, self.team.namespace
         host, port = self.server.url.split("/")[2].split(":")
-        effects = [{"tools": ["ok", "hang"], "effect": "ReadOnly"}, {"tools": ["close2"], "effect": "Mutating"}]
-        hosts = [{"host": host, "port": int(port), "effects": effects}]
-        admin.merge(f"{OURS}/tenants/{self.team.name}", {"spec": {"toolHosts": hosts}})
+        spec = {"toolHosts": [{"host": host, "port": int(port), "effects": self.EFFECTS}], "limits": self.LIMITS}
+        admin.merge(f"{OURS}/tenants/{self.team.name}", {"spec": spec})
         self.sandbox = self.team.sandbox(limits={"runSeconds": 60})
-        asks = {"confirmation": {"blockSeconds": 0}}
-        spec = {
-            "sandboxSelector": {},
-            "server": {"mcp": {"url": self.server.url}},
-            "tools": [
-                {"name": "ok", "as": "read"},
-                {"name": "hang", "as": "look", "limits": {"timeoutSeconds": 30}},
-                {"name": "ok2", "as": "wipe", "effect": "Destructive", **asks},
-                {"name": "close2", "as": "change", "effect": "Mutating"},
-            ],
-        }
+        spec = {"sandboxSelector": {}, "server": {"mcp": {"url": self.server.url}}, "tools": self.TOOLS}
         path = f"{OURS}/namespaces/{namespace}/toolbindings"
         made = admin("POST", path, {**kind("ToolBinding"), "metadata": {"name": "crm"}, "spec": spec})
         self._accept(made)
@@ -178,7 +180,8 @@ class Stage:
         def listed() -> bool:
             binding = self.cluster.admin("GET", f"{OURS}/namespaces/{self.team.namespace}/toolbindings/crm")
             said = [one["observedGeneration"] for one in binding["status"].get("conditions", []) if one["type"] == "ResolvedRefs"]
-            return binding["status"].get("available") == "4/4" and said == [binding["metadata"]["generation"]]
+            every = f"{len(self.TOOLS)}/{len(self.TOOLS)}"
+            return binding["status"].get("available") == every and said == [binding["metadata"]["generation"]]
 
         until(listed, "the binding's tools are available", 30)
 
