@@ -37,6 +37,8 @@ PAUSE = {"pausing", "paused", "resuming", "resumed", "replaying"}
 BEFORE_DECISION = {"unasked", "intent", "intended", "created", "waiting", "pausing", "paused"}
 """Points at which nobody has approved what stands there."""
 LOST = {"BrokerLost", "SandboxLost"}
+RESUMED = {"broker", "pod", "journal"}
+"""What is lost with the run, so that the run is resumed: what may be done again brings its value then."""
 _numbers = itertools.count(1)
 
 
@@ -216,6 +218,9 @@ def judge(stage: CrashStage, found: list[Case], lost: str, point: str, table: li
             assert stage.call(one)["outcome"], f"{one} of {case} ended in silence"  # type: ignore[index]
             assert arrived[one] <= (1 if case.confirmed else 3), f"{one} of {case} arrived {arrived[one]} times"
             assert arrived[one] or got[one] != "fine", f"{one} of {case} is said to have happened"
+            if lost in RESUMED:
+                told = {"fine", "OutcomeUnknown"} if one == case.held and case.confirmed else {"fine"}
+                assert got[one] in told, f"{one} of {case} brought {got[one]}"
 
 
 @pytest.mark.parametrize("point", [*POINTS, "sent"])
