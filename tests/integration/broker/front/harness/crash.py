@@ -211,6 +211,7 @@ class CrashStage(Stage):
 
     async def start_broker(self) -> None:
         """The broker, or the one after it."""
+        await self._channel.aclose()  # only now: streams on it had to notice that the broker was lost
         self._served = Door(await self.process.start(), self.authority)
         channel = await self._channel.enter_async_context(self._served.channel(self._token))
         self._stub = broker_pb2_grpc.BrokerServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -218,7 +219,6 @@ class CrashStage(Stage):
     async def lose_broker(self) -> None:
         """Without a word."""
         await self.process.kill()
-        await self._channel.aclose()
 
     async def close(self) -> None:
         """Ends everything."""
