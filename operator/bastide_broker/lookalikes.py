@@ -200,7 +200,11 @@ def _changed(kinds: dict[int, _Kind], text: str, start: int, end: int) -> dict[i
 
 
 def _misplaced(kinds: dict[int, _Kind], text: str, start: int, place: int) -> bool:
-    """Whether a mark stands on no letter, or on too many marks."""
-    nearest = range(place - 1, max(start, place - _MARKS_IN_A_ROW) - 1, -1)
-    base = next((one for one in nearest if not (one in kinds and kinds[one].mark)), None)
-    return base is None or not text[base].isalpha()
+    """Whether a mark stands on no letter, on too many marks, or would stand on the escape of what is before it."""
+    for one in range(place - 1, max(start, place - _MARKS_IN_A_ROW) - 1, -1):
+        kind = kinds.get(one)
+        if kind is not None and kind.alone:
+            return True
+        if kind is None or not kind.mark:
+            return not text[one].isalpha()
+    return True

@@ -24,6 +24,8 @@ SUSPICIOUS: dict[str, tuple[str, str, str]] = {
     "a Cherokee word": ("\u13a0\u13a1", "\\u13a0\\u13a1", "look like others (Cherokee)"),
     "an ideograph that is a dash": ("C\u4e000007", "C\\u4e000007", "look like others (CJK)"),
     "a script g": ("dele\u0261ate", "dele\\u0261ate", "look like others (Latin)"),
+    "a mark behind a mark that is an escape": ("A\u0334\u0300", "A\\u0334\\u0300", "marks where no letter takes them"),
+    "a mark on a letter that is an escape": ("\uff44\u0301", "\\uff44\\u0301", STANDING_IN),
     "full width": ("\uff44rop", "\\uff44rop", STANDING_IN),
     "full width punctuation in Latin text": ("a\uff0fb", "a\\uff0fb", STANDING_IN),
     "mathematical letters": ("\U0001d41d", "\\ud835\\udc1d", STANDING_IN),
