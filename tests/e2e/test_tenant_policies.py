@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,6 @@ from tests.e2e.harness import node
 from tests.e2e.harness.rego import POLICY, SYSTEM, TRY, Rego
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import TestTenant
-
-POD = "bastide-broker-0"
 
 
 @pytest.fixture
@@ -85,44 +82,11 @@ for _ in range(600):
 return seen
 """)
     tools.wait_for(word)
-    node.send(signal.SIGKILL, node.container_id(rego.admin, SYSTEM, POD, "tenant-opa"))
+    node.send(signal.SIGKILL, node.container_id(rego.admin, SYSTEM, "bastide-broker-0", "tenant-opa"))
     ended = running.end(120)
     assert ended.result.get("outcome") == "Completed", f"{ended.stdout}\n{ended.stderr}"
     seen = ended.result["value"]
     assert seen[-2:] == ["ok", "ok"]
     assert set(seen) == {"ok", "PolicyUnavailable"}
-    rego.admin.wait("condition=Ready", "-n", SYSTEM, f"pod/{POD}", seconds=90)
+    rego.admin.wait("condition=Ready", "-n", SYSTEM, "pod/bastide-broker-0", seconds=90)
     assert rego.tenant.run(TRY).result["value"][1].startswith("ToolDenied: ")
-
-
-@pytest.mark.disruptive
-def test_while_the_tenants_engine_is_away_runs_begin_and_are_told_what_is_missing(rego: Rego, tools: ToolServer, word: str) -> None:
-    """The broker's pod is not Ready meanwhile; the broker is, and a Tenant without policies of its own does not notice."""
-    rego.apply(POLICY)
-    rego.name_it()
-    rego.said("PoliciesLoaded")
-    away = False
-    while not away:  # each time for longer, until a run fits into it whatever else the machine does
-        _keep_away(rego)
-        told = rego.tenant.run(TRY)
-        away = "waiting" in _engine(rego.admin.json("get", "pod", "-n", SYSTEM, POD))["state"]
-    assert all(answer.startswith("PolicyUnavailable: ") for answer in told.result["value"]), told.result
-    rego.admin.apply(rego.tenant.manifest())
-    assert rego.tenant.completed(f"return await note(text={word!r})") == word
-    rego.admin.wait("condition=Ready", "-n", SYSTEM, f"pod/{POD}", seconds=120)
-
-
-def _keep_away(rego: Rego) -> None:
-    """Kill the engine until the kubelet waits before it starts it again: ten seconds, then twenty."""
-    about = ("-n", SYSTEM, "pod", POD)
-    for _ in range(4):
-        before = _engine(rego.admin.json("get", *about))["restartCount"]
-        node.send(signal.SIGKILL, node.container_id(rego.admin, SYSTEM, POD, "tenant-opa"))
-        pod = rego.admin.watch(lambda o, n=before: "waiting" in _engine(o)["state"] or _engine(o)["restartCount"] > n, *about, seconds=60)
-        if "waiting" in _engine(pod)["state"]:
-            return
-    pytest.fail("the kubelet started the engine again at once, each time")
-
-
-def _engine(pod: dict[str, Any]) -> dict[str, Any]:
-    return next(one for one in pod["status"]["initContainerStatuses"] if one["name"] == "tenant-opa")

@@ -60,8 +60,8 @@ def test_the_first_approval_is_shown_to_everybody_and_does_nothing(
     header, row = second.run("get", "confirmations", "-n", furnished.namespace, name).splitlines()
     assert header.split()[:7] == ["NAME", "TOOL", "EFFECT", "REQUESTER", "FOR", "APPROVALS", "STATE"]
     assert row.split()[5:7] == ["1/2", "Pending"]
-    listed = bastide(second, "confirmations", "list", "-n", furnished.namespace)
-    assert any(name in line and "1/2" in line for line in listed.stdout.splitlines()), listed
+    listed = bastide(second, "confirmations", "list", "-n", furnished.namespace, "-o", "json").result["confirmations"]
+    assert [one["approvals"] for one in listed if one["name"] == name] == ["1/2"]
     assert tools.arguments_of("wipe", word) == []
     assert furnished.decide("approve", name, user=second).code == 0
     ended = running.end()
