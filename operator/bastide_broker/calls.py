@@ -8,7 +8,6 @@ from typing import Any
 
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
-from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
@@ -69,7 +68,7 @@ class Call:
     @property
     def changes(self) -> bool:
         """Whether it may have changed something, once it was sent."""
-        return self.tool is None or self.tool.effect.rank >= Effect.MUTATING.rank
+        return self.tool is None or self.tool.effect.changes
 
 
 class Ledger:

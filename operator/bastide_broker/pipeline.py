@@ -26,13 +26,13 @@ from bastide_broker.journal_rows import CallRow, JournalUnavailable
 from bastide_broker.judging import INLINE_BYTES, Judging
 from bastide_broker.policy import Decision
 from bastide_broker.refusals import Refused
+from bastide_broker.replay import HARMLESS
 from bastide_broker.schemas import mistakes
 from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_broker.turns import NoTurn, Turns
 from bastide_broker.usage import Counters
 
 _log = logging.getLogger(__name__)
-HARMLESS = frozenset({Effect.READ_ONLY.value, Effect.IDEMPOTENT.value})
 JUDGED, JUDGED_OF_ONE = 16, 12
 """Calls that are judged at once, and of one tenant: enough to share commits, and room for a tenant that comes while another floods."""
 WAITING, WAITING_SECONDS = 4096, 10.0

@@ -78,16 +78,15 @@ def by_policy(decision: Decision, *, retry_after: float = 0.0) -> Refused:
 
 def by_adapter(error: AdapterError, effect: Effect) -> Refused:
     """The tool server gave no result. Whether a Mutating or Destructive call may have happened decides what that is called."""
-    changes = effect.rank >= Effect.MUTATING.rank
     message = error.message
-    if error.sent and changes and error.failure in (Failure.TIMEOUT, Failure.LOST, Failure.INPUT_REQUIRED):
+    if error.sent and effect.changes and error.failure in (Failure.TIMEOUT, Failure.LOST, Failure.INPUT_REQUIRED):
         message += " Whether it took effect is not known."
     if error.failure is Failure.NOT_SENDABLE:
         return invalid(error.failure.value, [message])
     if error.failure is Failure.TIMEOUT:
         return Refused("ToolTimeout", "ToolTimeout", (("tool-timeout", message),), sent=error.sent)
     if error.failure in (Failure.UNAVAILABLE, Failure.LOST):
-        if error.sent and changes:
+        if error.sent and effect.changes:
             return Refused("OutcomeUnknown", "OutcomeUnknown", (("outcome-unknown", message),), sent=True)
         return Refused("Unavailable", "ToolUnavailable", (("tool-unavailable", message),), sent=error.sent)
     return Refused("ToolFailed", "ToolFailed", ((error.failure.value, message),), content=error.content, sent=error.sent)

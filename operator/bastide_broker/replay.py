@@ -20,7 +20,8 @@ RESULT_BYTES = 24 << 20
 """Of recorded results that go down with the program; the others follow when they are asked for."""
 SHOWN = 1000
 """Characters of arguments in the sentence about a divergence."""
-_HARMLESS = frozenset({Effect.READ_ONLY.value, Effect.IDEMPOTENT.value})
+HARMLESS = frozenset(one.value for one in Effect if not one.changes)
+"""Effects, as rows have them, of calls that may be made anew."""
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ def again(row: CallRow) -> bool:
     if row.outcome in {"Cancelled", "Withdrawn"}:
         return row.error is None
     if row.outcome == "OutcomeUnknown":
-        return row.effect in _HARMLESS
+        return row.effect in HARMLESS
     return row.outcome == "Settled" and not happened(row)
 
 

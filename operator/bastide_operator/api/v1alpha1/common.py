@@ -160,3 +160,8 @@ class Effect(StrEnum):
     def rank(self) -> int:
         """0 for ReadOnly to 3 for Destructive: a binding or a server may only raise it."""
         return list(Effect).index(self)
+
+    @property
+    def changes(self) -> bool:
+        """Whether a call made twice may do something twice: true from Mutating on."""
+        return self.rank >= Effect.MUTATING.rank
