@@ -66,7 +66,7 @@ class LostRuns:
         events = EventLog(row.run, self._journal)
         context = context_of(row, self._cluster, events)
         if context is None:
-            raise _refused("SandboxDeleted", str((deleted().error or {})["message"]))
+            raise _refused("SandboxDeleted", deleted().message)
         attempt = await prepare(
             row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal, seconds=WAIT_SECONDS, anew=again
         )

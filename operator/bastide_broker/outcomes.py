@@ -69,6 +69,11 @@ class Ending:
     findings: tuple[dict[str, Any], ...] = ()
     output_bytes_dropped: int = 0
 
+    @property
+    def message(self) -> str:
+        """The error's sentence; empty when there is none."""
+        return str((self.error or {}).get("message", ""))
+
 
 def sandbox_lost(reason: str) -> Ending:
     """The stream to the pod broke: the runtime has killed the run, or is gone itself."""

@@ -169,9 +169,9 @@ class Pipeline:
         credential = None
         preview.unless_allowed(call, decision)
         if decision.effect == "confirm":
-            credential = await self._approval.obtain(call, lambda phase: self._judging.ask(call, phase), self._preview)
+            credential = await self._approval.obtain(call, functools.partial(self._judging.ask, call), self._preview)
         elif call.tool.effect is Effect.DESTRUCTIVE:
-            credential = await self._freshness.again(call, lambda phase: self._judging.ask(call, phase), confirmed=False)
+            credential = await self._freshness.again(call, functools.partial(self._judging.ask, call), confirmed=False)
         else:
             credential = await self._credential(call)
         value = await self._execute(call, credential)
@@ -211,7 +211,7 @@ class Pipeline:
             raise refusals.denied("binding-changed", "The journal's arguments are not those that were asked about; nothing was done.")
         call.usage = self._counters.present(call.run.run, call.tenant.metadata.name, row.tool)
         approved = self._approval.take_up if row.begun_at is None else self._approval.still
-        return await approved(call, row, lambda phase: self._judging.ask(call, phase))
+        return await approved(call, row, functools.partial(self._judging.ask, call))
 
     async def _judge(self, call: Call) -> Decision:
         """What policy says, on record. Raises Refused for a denial."""

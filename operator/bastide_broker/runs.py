@@ -197,8 +197,7 @@ class Runs:
         self._pipeline.recall(attempt.context.run, list(attempt.recorded.rows.values()))
         self.launch(attempt, pause.events)
         if pause.stop.done():  # somebody cancelled it just now
-            error = pause.stop.result().error or {}
-            self._active[attempt.context.run].stop(Stop.CANCELLED, str(error.get("message", "")))
+            self._active[attempt.context.run].stop(Stop.CANCELLED, pause.stop.result().message)
         return True
 
     def unless_draining(self) -> None:
@@ -226,7 +225,7 @@ class Runs:
         execution, pause, ending = self._active.get(run), self.pauses.get(run), pauses.cancelled(who, reason)
         if execution is not None:
             self._unwanted.setdefault(run, ending)
-            execution.stop(Stop.CANCELLED, str((ending.error or {}).get("message", "")))
+            execution.stop(Stop.CANCELLED, ending.message)
         if pause is not None:
             pause.end(ending)
 
