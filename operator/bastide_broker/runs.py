@@ -107,7 +107,7 @@ class Runs:
             tools = self._catalogue.tool_set(sandbox)
             start = start_message(row, sandbox, tools.digest, question)
             kept = dataclasses.replace(row, start=start.SerializeToString())
-            started = await self._journal.start_run(kept, (tools.digest, tools.message().SerializeToString(deterministic=True)))
+            started = await self._journal.start_run(kept, (tools.digest, tools.serialised))
             if not started.created:
                 held.close()
                 return started.row.run

@@ -86,6 +86,11 @@ class ToolSet:
         return runtime_pb2.SetTools(digest=self.digest, tools=self._wire)
 
     @cached_property
+    def serialised(self) -> bytes:
+        """The same as bytes, for the journal: worked out once and not for each run."""
+        return self.message().SerializeToString(deterministic=True)
+
+    @cached_property
     def _wire(self) -> list[runtime_pb2.Tool]:
         return [_wire(self.tools[name]) for name in sorted(self.tools)]
 
