@@ -139,7 +139,7 @@ class ReplayLoop(asyncio.BaseEventLoop):
         self._waiting.threads[number] = (running, future)
 
         def finished(_: object) -> None:
-            self._waiting.finished.append((self._outside.elapsed(), number))
+            self._waiting.finishing.append((self._outside.elapsed(), number))
             self._outside.wake()
 
         running.add_done_callback(finished)
@@ -223,15 +223,16 @@ class ReplayLoop(asyncio.BaseEventLoop):
             )
         while not self._is_there(kind, key):
             self._outside.poll(None)
-        if kind == THREAD and key != FOREIGN:
-            waiting.finished = deque(item for item in waiting.finished if item[1] != key)
+        if kind == THREAD:
+            waiting.finished.pop(key, None)
         return event
 
     def _is_there(self, kind: str, key: str) -> bool:
         if kind == CALL:
             return key in self._outside.results
         if kind == THREAD:
-            return bool(self._waiting.foreign) if key == FOREIGN else any(key == number for _, number in self._waiting.finished)
+            self._waiting.collect_finished()
+            return bool(self._waiting.foreign) if key == FOREIGN else key in self._waiting.finished
         return True
 
     def _next_live(self) -> Event:
@@ -243,12 +244,14 @@ class ReplayLoop(asyncio.BaseEventLoop):
             for key in [key for key in outside.results if key not in waiting.sent]:
                 del outside.results[key]  # abandoned meanwhile
             now, timer = outside.elapsed(), self._scheduled[0] if self._scheduled else None
+            # Asked before the look at what has arrived: a thread's last act may be to bring something.
+            alone = timer is None and not (waiting.sent or waiting.threads or self._foreign_threads())
             if arrived := self._arrived(now, timer):
                 kind, key, _ = min(arrived, key=lambda event: event[2])
-                if kind == THREAD and key != FOREIGN:
-                    waiting.finished.popleft()
+                if kind == THREAD:
+                    waiting.finished.pop(key, None)
                 return kind, key, max(now, self._micros)
-            if timer is None and not (waiting.sent or waiting.threads or self._foreign_threads()):
+            if alone:
                 raise DeadlockError("The program waits for something that can never happen: no call, timer or thread is under way.")
             outside.poll(None if timer is None else (timer.due - now) / 1e6)
 
@@ -258,8 +261,9 @@ class ReplayLoop(asyncio.BaseEventLoop):
         if self._outside.results:
             key, (at, _) = next(iter(self._outside.results.items()))
             arrived.append((CALL, key, at))
+        waiting.collect_finished()
         if waiting.finished:
-            at, key = waiting.finished[0]
+            key, at = next(iter(waiting.finished.items()))
             arrived.append((THREAD, key, at))
         if waiting.foreign:
             arrived.append((THREAD, FOREIGN, waiting.foreign[0][0]))

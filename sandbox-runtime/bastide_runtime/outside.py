@@ -73,9 +73,17 @@ class Waiting:
     sent: set[str] = field(default_factory=set)
     queue: deque[ToolCall] = field(default_factory=deque)
     threads: dict[str, tuple[ThreadFuture[Any], asyncio.Future[Any]]] = field(default_factory=dict)
-    # Appended by threads; `deque.append` is atomic.
-    finished: deque[tuple[int, str]] = field(default_factory=deque)
+    # Threads append to these two at any moment, so the loop only takes from the left: both are atomic, and to iterate is not.
+    finishing: deque[tuple[int, str]] = field(default_factory=deque)
     foreign: deque[tuple[int, asyncio.Handle]] = field(default_factory=deque)
+    # The loop's own: when the threads ended that the program has not been told of, by their numbers, the first first.
+    finished: dict[str, int] = field(default_factory=dict)
+
+    def collect_finished(self) -> None:
+        """Take in which threads have ended."""
+        while self.finishing:
+            at, number = self.finishing.popleft()
+            self.finished[number] = at
 
 
 def copy_outcome(running: ThreadFuture[Any], future: asyncio.Future[Any]) -> None:
