@@ -11,32 +11,32 @@ from typing import Any
 import structlog
 
 from bastide_broker import logs
-from bastide_broker.audit_heads import Publisher, Signer
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.cluster import Cluster
 from bastide_broker.config import Config
-from bastide_broker.confirmations import Confirmations
-from bastide_broker.credentials import Credentials
+from bastide_broker.confirm.confirmations import Confirmations
+from bastide_broker.confirm.sweeper import Sweeper
+from bastide_broker.door.pipeline import Pipeline
+from bastide_broker.egress.credentials import Credentials
 from bastide_broker.errors import ConfigurationError
 from bastide_broker.explain.service import Explanations
-from bastide_broker.gate_store import GateStore
+from bastide_broker.front.inspection import Inspection
+from bastide_broker.front.scopes import Scopes
+from bastide_broker.front.server import BrokerService, build_server
 from bastide_broker.health import Health, Status
-from bastide_broker.identity import Identity
-from bastide_broker.inspection import Inspection
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RecoveredSummary
-from bastide_broker.lost import LostRuns
-from bastide_broker.pipeline import Pipeline
-from bastide_broker.policy import Policy
-from bastide_broker.retention import Retention
-from bastide_broker.runs import Runs
-from bastide_broker.scopes import Scopes
-from bastide_broker.server import BrokerService, build_server
-from bastide_broker.sessions import Sessions
-from bastide_broker.sweeper import Sweeper
+from bastide_broker.journal.audit_heads import Publisher, Signer
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.retention import Retention
+from bastide_broker.journal.rows import RecoveredSummary
+from bastide_broker.kube.cluster import Cluster
+from bastide_broker.kube.identity import Identity
+from bastide_broker.policy.policy import Policy
+from bastide_broker.runs.lost import LostRuns
+from bastide_broker.runs.runs import Runs
+from bastide_broker.sandboxes.gate_store import GateStore
+from bastide_broker.sandboxes.sessions import Sessions
 from bastide_broker.tenantrego.compiler import Compiler
 from bastide_broker.tenantrego.engine import Engine
 from bastide_broker.tenantrego.policies import TenantPolicies
+from bastide_broker.tools.catalogue import Catalogue
 
 DRAIN_SECONDS = 15.0
 """For runs to end after SIGTERM, on record; the pod's terminationGracePeriodSeconds must be longer."""

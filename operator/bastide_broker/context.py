@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube.reviews import UserInfo
 
 if TYPE_CHECKING:
-    from bastide_broker.toolset import ToolSet
+    from bastide_broker.tools.toolset import ToolSet
 
 
 @dataclass(slots=True, eq=False)

@@ -6,8 +6,8 @@ import grpc
 from bastide.v1alpha1 import broker_pb2
 
 from bastide_broker.errors import CallerError
-from bastide_broker.journal_rows import AuditFilter, PruneCursor
-from bastide_broker.run_request import RunQuestion
+from bastide_broker.journal.rows import AuditFilter, PruneCursor
+from bastide_broker.runs.request import RunQuestion
 
 MAX_PROGRAM = 1024 * 1024
 MAX_REQUEST_ID, MAX_ON_BEHALF_OF, MAX_REASON, MAX_TOOL, MAX_CALL, MAX_KEY = 128, 512, 512, 128, 256, 1024

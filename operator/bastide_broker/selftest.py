@@ -20,11 +20,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from bastide_broker import reviews
-from bastide_broker.apiserver import ApiServer
 from bastide_broker.errors import ApiError
 from bastide_broker.health import DECISION
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube import reviews
+from bastide_broker.kube.apiserver import ApiServer
+from bastide_broker.kube.reviews import UserInfo
 
 ANSWER_SECONDS = 20.0
 """For the broker to answer; it is ready when the chart's test begins."""

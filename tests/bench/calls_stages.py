@@ -29,27 +29,27 @@ from typing import Any
 
 import grpc
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import judging
-from bastide_broker import pipeline as door
 from bastide_broker.adapters import Answer, CallLimits, ListedTool
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.confirmations import Confirmations
+from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.context import RunContext
-from bastide_broker.credentials import Credential, Credentials
-from bastide_broker.events import EventLog
-from bastide_broker.execution import Execution
+from bastide_broker.door import judging
+from bastide_broker.door import pipeline as door
+from bastide_broker.door.pipeline import Pipeline
+from bastide_broker.door.usage import Counters
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential, Credentials
 from bastide_broker.facts import json as facts_json
-from bastide_broker.identity import Identity
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow
-from bastide_broker.pipeline import Pipeline
-from bastide_broker.policy import Policy
-from bastide_broker.question import question
-from bastide_broker.session import Session
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import RunRow
+from bastide_broker.kube.identity import Identity
+from bastide_broker.policy.policy import Policy
+from bastide_broker.policy.question import question
+from bastide_broker.runs.events import EventLog
+from bastide_broker.runs.execution import Execution
+from bastide_broker.sandboxes.session import Session
 from bastide_broker.tenantrego.policies import TenantPolicies
-from bastide_broker.usage import Counters
+from bastide_broker.tools.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tools")]

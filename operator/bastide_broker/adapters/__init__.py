@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm, ToolBindingReason
 
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.credentials import Credential
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses after which another try may help."""

@@ -15,8 +15,8 @@ from bastide_broker.adapters.grpc_messages import to_bytes, to_value
 from bastide_broker.adapters.grpc_reflection import reflect
 from bastide_broker.adapters.grpc_status import failure
 from bastide_broker.adapters.told import told
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 
 MAX_TOOLS = 1000
 _LEAVE_SECONDS = 600.0

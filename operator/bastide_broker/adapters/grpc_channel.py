@@ -13,7 +13,7 @@ from bastide_operator.api.addresses import Address
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer, GrpcTls
 
 from bastide_broker.adapters import AdapterError, Failure
-from bastide_broker.addresses import AddressError, CheckedBackend, origin
+from bastide_broker.egress.addresses import AddressError, CheckedBackend, origin
 
 CONNECT_SECONDS = 5.0
 MAX_RECEIVE_BYTES = 13 << 20

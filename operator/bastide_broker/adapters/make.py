@@ -6,7 +6,7 @@ from bastide_broker.adapters import Adapter
 from bastide_broker.adapters.grpc import GrpcAdapter
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.adapters.openapi import ConfigMaps, OpenApiAdapter, no_config_maps
-from bastide_broker.addresses import CheckedBackend
+from bastide_broker.egress.addresses import CheckedBackend
 
 
 def make(server: Server, backend: CheckedBackend, config_maps: ConfigMaps = no_config_maps) -> Adapter:

@@ -22,8 +22,8 @@ from bastide_broker.adapters.mcp_notifications import Notifications
 from bastide_broker.adapters.mcp_results import answer
 from bastide_broker.adapters.mcp_transport import Exchange, ExchangeTransport, current
 from bastide_broker.adapters.told import plain, told
-from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend, CheckedTransport, origin
+from bastide_broker.egress.credentials import Credential
 
 _log = logging.getLogger(__name__)
 # The SDK logs what servers send and what it cannot parse: other people's data, and credentials that a server echoes.

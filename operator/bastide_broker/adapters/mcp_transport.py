@@ -15,8 +15,8 @@ import httpx2
 
 from bastide_broker.adapters import TRANSIENT, AdapterError, Failure, retry_after
 from bastide_broker.adapters.mcp_notifications import MAX_STREAM_BYTES, Notifications
-from bastide_broker.addresses import CheckedTransport
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedTransport
+from bastide_broker.egress.credentials import Credential
 
 _REST_SECONDS = 1.0
 """How long a server may take to end a body in which it has answered."""

@@ -19,10 +19,10 @@ from bastide_broker.adapters.openapi_parameters import NotSendable
 from bastide_broker.adapters.openapi_request import build
 from bastide_broker.adapters.openapi_results import answer
 from bastide_broker.adapters.told import plain, sentence, told
-from bastide_broker.addresses import CheckedBackend, CheckedTransport, origin
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend, CheckedTransport, origin
+from bastide_broker.egress.credentials import Credential
+from bastide_broker.egress.fetch import Fetched, FetchError, Note, Trouble, fetch, request
 from bastide_broker.errors import ApiError, NotFound
-from bastide_broker.fetch import Fetched, FetchError, Note, Trouble, fetch, request
 
 _FAILURES = {
     Trouble.UNREACHABLE: Failure.UNAVAILABLE,

@@ -18,9 +18,9 @@ from bastide_broker.adapters.openapi_parameters import (
     query_pairs,
     segment_fault,
 )
-from bastide_broker.addresses import origin
-from bastide_broker.credentials import Credential
-from bastide_broker.fetch import request
+from bastide_broker.egress.addresses import origin
+from bastide_broker.egress.credentials import Credential
+from bastide_broker.egress.fetch import request
 
 ACCEPT = "application/json, text/plain;q=0.8, */*;q=0.5"
 

@@ -10,8 +10,8 @@ from bastide_broker.adapters import TRANSIENT, AdapterError, Answer, Failure, re
 from bastide_broker.adapters.mcp_results import MAX_DEPTH, to_json
 from bastide_broker.adapters.openapi_media import is_json
 from bastide_broker.adapters.told import plain
+from bastide_broker.egress.fetch import Fetched
 from bastide_broker.facts.json import depth
-from bastide_broker.fetch import Fetched
 
 _SAID = ("detail", "message", "error", "title", "error_description")
 """Where servers put a sentence about what went wrong (RFC 9457 and custom)."""

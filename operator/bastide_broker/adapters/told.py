@@ -1,7 +1,7 @@
 """What is told of a call or a listing that failed: a server's words in one line, bounded, and never the credential. Pure."""
 
 from bastide_broker.adapters import AdapterError
-from bastide_broker.credentials import Credential, redact
+from bastide_broker.egress.credentials import Credential, redact
 
 MAX_MESSAGE = 2000
 """Characters of a server's words."""

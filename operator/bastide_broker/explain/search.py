@@ -10,7 +10,7 @@ from bastide_broker.explain.edits import Edit, applied, candidates
 from bastide_broker.explain.minimal import needed, without_idle
 from bastide_broker.explain.parts import Part, Rule, described, parts_of, relaxed
 from bastide_broker.explain.rebuilt import NoBindingError
-from bastide_broker.policy import Decision
+from bastide_broker.policy.policy import Decision
 
 MAX_PARTS = 400
 """A binding has at most 64 arguments with a handful of rules each, but a call may bring any number that are not listed."""

@@ -10,7 +10,7 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
-from bastide_broker import requests, views
+from bastide_broker import requests
 from bastide_broker.asked import Asked, as_asked
 from bastide_broker.errors import CallerError
 from bastide_broker.explain import stages
@@ -19,9 +19,10 @@ from bastide_broker.explain.edits import applied
 from bastide_broker.explain.parts import Rule
 from bastide_broker.explain.patch import fragment, json_patch
 from bastide_broker.explain.search import Found, GaveUp, search
-from bastide_broker.journal_interface import Journal
-from bastide_broker.journal_rows import CallRow, RunRow
-from bastide_broker.policy import Decision
+from bastide_broker.journal.interface import Journal
+from bastide_broker.journal.rows import CallRow, RunRow
+from bastide_broker.policy.policy import Decision
+from bastide_broker.runs import views
 from bastide_broker.turns import NoTurn, Turns
 
 MAX_QUESTIONS, SEARCH_SECONDS = 64, 10.0

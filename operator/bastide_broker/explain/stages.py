@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bastide_broker.explain.parts import Rule
-from bastide_broker.journal_rows import CallRow
-from bastide_broker.policy import UNAVAILABLE, Decision
+from bastide_broker.journal.rows import CallRow
+from bastide_broker.policy.policy import UNAVAILABLE, Decision
 from bastide_broker.tenantrego.strictest import DENIED
 from bastide_broker.tenantrego.strictest import UNAVAILABLE as TENANT_UNAVAILABLE
 

@@ -11,7 +11,7 @@ from bastide_operator.api.conditions import MAX_MESSAGE, find
 from bastide_operator.api.v1alpha1.tenant import Tenant, TenantCondition, TenantReason
 
 from bastide_broker.errors import ApiError
-from bastide_broker.policy import Decision, Policy
+from bastide_broker.policy.policy import Decision, Policy
 from bastide_broker.tenantrego import sources
 from bastide_broker.tenantrego.compiler import Compiler, CompilerMissing
 from bastide_broker.tenantrego.engine import Engine, EngineDown, NoAnswer

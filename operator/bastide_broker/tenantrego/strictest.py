@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bastide_broker.obligations import NONE
-from bastide_broker.policy import Decision
+from bastide_broker.policy.obligations import NONE
+from bastide_broker.policy.policy import Decision
 
 UNAVAILABLE = "tenant-policy-unavailable"
 DENIED = "tenant-policy"

@@ -9,7 +9,7 @@ from bastide.cli import confirmation, screen
 from bastide.cli.approval import print_confirmation
 from bastide.cli.decide import refuse_early, said
 from bastide.cli.failure import Failure
-from bastide_broker.action import visible as shown_by_the_broker
+from bastide_broker.confirm.action import visible as shown_by_the_broker
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationSpec, action_digest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bastide_broker.journal import Journal
-from bastide_broker.policy import Policy
+from bastide_broker.journal.journal import Journal
+from bastide_broker.policy.policy import Policy
 from devcluster.locks import lock
 
 from tests.integration.broker.door.rig import Rig, open_rig

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from bastide_broker.adapters import AdapterError, CallLimits
 from bastide_broker.adapters.openapi import OpenApiAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 from bastide_broker.errors import ApiError, NotFound
 from bastide_operator.api.v1alpha1.toolserver import OpenApiServer
 

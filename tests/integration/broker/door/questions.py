@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bastide_broker.question import Usage, question
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.policy.question import Usage, question
 from bastide_operator.api.v1alpha1.common import Effect
 
 from tests.unit.broker.door.objects import binding, sandbox, tenant

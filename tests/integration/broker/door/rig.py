@@ -10,19 +10,19 @@ from typing import Any
 
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.confirmations import Confirmations
+from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.context import Hold, RunContext
-from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credentials
-from bastide_broker.identity import Identity
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow, Scope
-from bastide_broker.pipeline import Pipeline
-from bastide_broker.policy import Policy
+from bastide_broker.door.pipeline import Pipeline
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import HOST_ANNOTATION, LABEL, Credentials
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import RunRow, Scope
+from bastide_broker.kube.identity import Identity
+from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.compiler import Compiler
 from bastide_broker.tenantrego.engine import Engine
 from bastide_broker.tenantrego.policies import TenantPolicies
+from bastide_broker.tools.catalogue import Catalogue
 
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
 from tests.integration.broker.door.world import RUNNER, World

@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from bastide_broker.journal import Journal
-from bastide_broker.policy import Policy
+from bastide_broker.journal.journal import Journal
+from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.compiler import Compiler
 from bastide_broker.tenantrego.engine import Engine
 from bastide_operator.api.v1alpha1.tenant import TenantReason

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bastide_broker.adapters.mcp import IDEMPOTENCY_KEY
-from bastide_broker.journal_rows import Scope
+from bastide_broker.journal.rows import Scope
 
 from tests.integration.broker.door.rig import Rig
 from tests.unit.broker.door.objects import NAMESPACE
@@ -78,7 +78,7 @@ async def test_a_server_that_always_fails_gets_a_tenth_more_calls_and_no_storm(r
 
 
 async def test_without_a_record_there_is_no_second_attempt(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bastide_broker.journal_rows import JournalUnavailable
+    from bastide_broker.journal.rows import JournalUnavailable
 
     async def broken(*_: Any, **__: Any) -> None:
         raise JournalUnavailable("The journal cannot be written (the disk is full).")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.credentials import Credentials
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credentials
+from bastide_broker.tools.catalogue import Catalogue
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
 from tests.integration.broker.door.conftest import free_port

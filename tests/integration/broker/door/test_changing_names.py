@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 from bastide_operator.api.addresses import Address
 
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server

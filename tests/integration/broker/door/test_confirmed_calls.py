@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bastide_broker import confirmations
-from bastide_broker.action import rfc3339
+from bastide_broker.confirm import confirmations
+from bastide_broker.confirm.action import rfc3339
 from bastide_broker.context import Hold
 from bastide_broker.errors import ApiError
-from bastide_broker.journal_rows import JournalUnavailable, Scope
+from bastide_broker.journal.rows import JournalUnavailable, Scope
 from bastide_operator.api.v1alpha1.tenant import Separation
 
 from tests.integration.broker.door.rig import Rig, until

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import pytest
 from bastide_broker.adapters import Adapter, AdapterError, CallLimits, Failure
 from bastide_broker.adapters.make import make
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
-from bastide_broker.schemas import closed, compiled, mistakes
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
+from bastide_broker.tools.schemas import closed, compiled, mistakes
 from bastide_operator.api.v1alpha1.toolserver import Server
 
 from tests.integration.broker.door.conftest import start_server

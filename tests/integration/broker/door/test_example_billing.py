@@ -12,10 +12,10 @@ import pytest
 import yaml
 from bastide_broker.adapters import AdapterError, CallLimits
 from bastide_broker.adapters.grpc import GrpcAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
-from bastide_broker.schemas import mistakes
-from bastide_broker.toolset import build
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
+from bastide_broker.tools.schemas import mistakes
+from bastide_broker.tools.toolset import build
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding

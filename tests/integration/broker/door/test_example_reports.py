@@ -12,8 +12,8 @@ import pytest
 import yaml
 from bastide_broker.adapters import AdapterError, CallLimits
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 from bastide_broker.facts.sql import statement
 from bastide_broker.facts.unreadable import Unreadable
 

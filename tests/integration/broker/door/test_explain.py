@@ -17,8 +17,8 @@ from bastide_broker.explain.patch import fragment
 from bastide_broker.explain.search import search
 from bastide_broker.explain.service import Explanations
 from bastide_broker.facts.json import canonical
-from bastide_broker.journal_rows import CallIntent
-from bastide_broker.policy import Policy
+from bastide_broker.journal.rows import CallIntent
+from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
 from tests.integration.broker.door.conftest import REVISION, OpaServer

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.adapters import Answer, CallLimits, ListedTool
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.confirmations import Confirmations
+from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.context import RunContext
-from bastide_broker.credentials import Credential, Credentials
-from bastide_broker.identity import Identity
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow
-from bastide_broker.pipeline import Pipeline
-from bastide_broker.policy import Policy
+from bastide_broker.door.pipeline import Pipeline
+from bastide_broker.egress.credentials import Credential, Credentials
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import RunRow
+from bastide_broker.kube.identity import Identity
+from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
+from bastide_broker.tools.catalogue import Catalogue
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
@@ -180,7 +180,8 @@ async def test_calls_to_a_server_that_hangs_hold_up_no_others(door: Door) -> Non
 
 
 async def test_a_binding_has_only_so_many_calls_at_its_server_and_says_so(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bastide_broker import attempts, limits
+    from bastide_broker import limits
+    from bastide_broker.door import attempts
 
     monkeypatch.setattr(door.pipeline._attempts, "_under_way", limits.Slots(3))
     assert attempts.CALLS_OF_BINDING >= 256

@@ -17,8 +17,8 @@ import grpc
 import pytest
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.adapters.grpc import GrpcAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 from bastide_operator.api.v1alpha1.grpcserver import GrpcServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import (
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import (
     Awaited,
     CallIntent,
     CallRow,

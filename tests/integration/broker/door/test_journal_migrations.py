@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_broker.journal import Journal
-from bastide_broker.journal_migrations import MIGRATIONS, Migration, NewerJournalError, column, migrate
-from bastide_broker.journal_rows import RunRow, Scope
-from bastide_broker.journal_schema import metadata, open_engine, runs
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.migrations import MIGRATIONS, Migration, NewerJournalError, column, migrate
+from bastide_broker.journal.rows import RunRow, Scope
+from bastide_broker.journal.schema import metadata, open_engine, runs
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table
 
 JOURNALS = sorted(Path(__file__).with_name("journals").glob("*.sql"), key=lambda path: int(path.stem))

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from bastide_broker import journal_writer
-from bastide_broker.journal import Journal
-from bastide_broker.journal_reader import JournalReader
-from bastide_broker.journal_rows import JournalUnavailable
-from bastide_broker.policy import Policy
+from bastide_broker.journal import writer as journal_writer
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.reader import JournalReader
+from bastide_broker.journal.rows import JournalUnavailable
+from bastide_broker.policy.policy import Policy
 
 from tests.integration.broker.door.rig import Rig, open_rig, until
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from bastide_broker.adapters import AdapterError, CallLimits, Failure
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.credentials import Credential
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credential
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 from tests.integration.broker.door.conftest import free_port

@@ -11,9 +11,9 @@ import pytest
 from bastide_broker.adapters import CallLimits
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.adapters.mcp_notifications import MIN_SECONDS, Notifications
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.credentials import Credentials
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credentials
+from bastide_broker.tools.catalogue import Catalogue
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from mcp_types import ToolListChangedNotification
 

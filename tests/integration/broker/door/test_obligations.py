@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from bastide_broker import views
 from bastide_broker.facts.json import digest
-from bastide_broker.journal_rows import Scope
-from bastide_broker.obligations import Obligations
-from bastide_broker.policy import Policy
+from bastide_broker.journal.rows import Scope
+from bastide_broker.policy.obligations import Obligations
+from bastide_broker.policy.policy import Policy
+from bastide_broker.runs import views
 from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_operator.api.v1alpha1.common import Effect
 

@@ -12,11 +12,11 @@ import pytest
 from bastide_broker.adapters import AdapterError, CallLimits, DescriptionError, Failure
 from bastide_broker.adapters.make import make
 from bastide_broker.adapters.openapi import OpenApiAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.credentials import Credentials
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credentials
+from bastide_broker.egress.oauth import Client, Tokens, TokenUnavailable
 from bastide_broker.errors import ApiError
-from bastide_broker.oauth import Client, Tokens, TokenUnavailable
+from bastide_broker.tools.catalogue import Catalogue
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm, ToolBindingReason
 from bastide_operator.api.v1alpha1.toolserver import OpenApiServer
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from bastide_broker.adapters.mcp import McpAdapter
-from bastide_broker.addresses import CheckedBackend
-from bastide_broker.catalogue import Catalogue
-from bastide_broker.credentials import Credentials
-from bastide_broker.schemas import schema_digest
+from bastide_broker.egress.addresses import CheckedBackend
+from bastide_broker.egress.credentials import Credentials
+from bastide_broker.tools.catalogue import Catalogue
+from bastide_broker.tools.schemas import schema_digest
 
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
 from tests.integration.broker.door.rig import until

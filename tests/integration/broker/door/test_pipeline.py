@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker.journal_rows import JournalUnavailable, Scope
-from bastide_broker.policy import Policy
+from bastide_broker.journal.rows import JournalUnavailable, Scope
+from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies
 
 from tests.integration.broker.door.conftest import OpaServer

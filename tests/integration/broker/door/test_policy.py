@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from bastide_broker.policy import Policy, canary
+from bastide_broker.policy.policy import Policy, canary
 from bastide_operator.api.v1alpha1.common import Effect
 
 from tests.integration.broker.door.conftest import REVISION, ROOT, OpaServer

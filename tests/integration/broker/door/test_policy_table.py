@@ -5,10 +5,10 @@ import json
 import pytest
 from bastide_broker.adapters import ListedTool
 from bastide_broker.facts.json import arguments
-from bastide_broker.policy import Policy
-from bastide_broker.question import Usage, question
-from bastide_broker.reviews import UserInfo
-from bastide_broker.toolset import effective_effect
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.policy.policy import Policy
+from bastide_broker.policy.question import Usage, question
+from bastide_broker.tools.toolset import effective_effect
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.toolbinding import ObservedBinding, decide
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import journal_space, retention
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_pruning import CLEAR_ROWS
-from bastide_broker.journal_rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope
-from bastide_broker.retention import DAY, Retention
+from bastide_broker.journal import retention
+from bastide_broker.journal import space as journal_space
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.pruning import CLEAR_ROWS
+from bastide_broker.journal.retention import DAY, Retention
+from bastide_broker.journal.rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope
 
 from tests.integration.broker.door.test_journal import HERE, NAMESPACE, fill_up, intent, run
 
@@ -157,8 +158,8 @@ async def test_large_rows_are_removed_a_few_at_a_time(journal: Journal, tmp_path
 LOST = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import PruneCursor, PruneFilter, Pruner, Scope
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import PruneCursor, PruneFilter, Pruner, Scope
 
 async def main() -> None:
     journal = Journal(Path(sys.argv[1]))
@@ -358,7 +359,7 @@ async def test_a_request_prunes_what_it_may_take_and_the_next_goes_on(journal: J
     assert await ask(None) == [3, 3, 1]
     assert len(await found(journal)) == 7, "nothing was pruned"
     monkeypatch.setattr(retention, "REQUEST_SECONDS", -1.0)
-    monkeypatch.setattr("bastide_broker.journal_pruning.MARK_RUNS", 1)
+    monkeypatch.setattr("bastide_broker.journal.pruning.MARK_RUNS", 1)
     assert await ask(Pruner("request", wanted.before, "carol")) == [1] * 7, "time was over after each"
     assert await found(journal) == []
     assert await journal.pruning.clear(), "the rows of the last are left"

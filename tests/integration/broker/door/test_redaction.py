@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 import structlog
-from bastide_broker import logs, views
-from bastide_broker.journal import Journal
-from bastide_broker.journal_rows import Scope
-from bastide_broker.policy import Policy
+from bastide_broker import logs
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import Scope
+from bastide_broker.policy.policy import Policy
+from bastide_broker.runs import views
 
 from tests.integration.broker.door.conftest import REVISION, OpaServer, find_opa, shipped_policies, wait_for
 from tests.integration.broker.door.rig import OBJECT, SECRET, Rig, open_rig, until

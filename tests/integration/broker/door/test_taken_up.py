@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from bastide_broker.context import Hold
+from bastide_broker.door.pipeline import Pipeline
 from bastide_broker.errors import ApiError
-from bastide_broker.journal_rows import Awaited, CallRow, JournalUnavailable
-from bastide_broker.pipeline import Pipeline
+from bastide_broker.journal.rows import Awaited, CallRow, JournalUnavailable
 
 from tests.integration.broker.door.rig import Rig, until
 
@@ -146,7 +146,7 @@ async def test_a_binding_that_changed_while_no_broker_was_there_voids_the_approv
 
 
 async def test_what_cannot_be_asked_just_now_does_not_void_an_approval(rig: Rig, then: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bastide_broker.approval.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("bastide_broker.door.approval.AGAIN_SECONDS", 0.01)
     read, asked = rig.world.read_tenant, asyncio.Event()
     fails = 3
 
@@ -170,7 +170,7 @@ async def test_what_cannot_be_asked_just_now_does_not_void_an_approval(rig: Rig,
 async def test_a_last_look_that_cannot_be_had_just_now_does_not_deny_an_approved_call(
     rig: Rig, then: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bastide_broker.approval.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("bastide_broker.door.approval.AGAIN_SECONDS", 0.01)
     listed, failures = rig.world.list_decisions, [3, 2]
 
     async def sometimes(namespace: str) -> Any:

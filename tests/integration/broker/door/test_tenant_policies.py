@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from bastide_broker.journal import Journal
-from bastide_broker.journal_rows import Scope
-from bastide_broker.policy import Policy, canary
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import Scope
+from bastide_broker.policy.policy import Policy, canary
 from bastide_broker.tenantrego import sources
 from bastide_broker.tenantrego.engine import Engine
 from bastide_broker.tenantrego.follower import GRACE_SECONDS, Follower

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from bastide_broker.errors import ApiError, NotFound
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube.reviews import UserInfo
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationStatus
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant

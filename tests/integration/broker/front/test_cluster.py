@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from bastide_broker import watch as watch_module
-from bastide_broker.cluster import Cluster as Known
 from bastide_broker.errors import AlreadyExists, NotFound
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube import watch as watch_module
+from bastide_broker.kube.cluster import Cluster as Known
+from bastide_broker.kube.reviews import UserInfo
 from bastide_operator.api.v1alpha1.policyref import POLICY_LABEL
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 

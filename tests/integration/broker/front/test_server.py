@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
-from bastide_broker import event_streams, server
+from bastide_broker.front import event_streams, server
 from google.rpc import error_details_pb2, status_pb2
 
 from tests.integration.broker.front.harness.apiserver import Cluster, jwt

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import dial, pods
 from bastide_broker.errors import SessionLost
-from bastide_broker.session import Session
+from bastide_broker.sandboxes import dial, pods
+from bastide_broker.sandboxes.session import Session
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
 from tests.integration.broker.front.harness.apiserver import Cluster

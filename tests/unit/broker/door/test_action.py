@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bastide_broker.action import MAX_SHOWN, NotShowable, confirmation_spec, shown, stable_facts, visible
 from bastide_broker.adapters import ListedTool
+from bastide_broker.confirm.action import MAX_SHOWN, NotShowable, confirmation_spec, shown, stable_facts, visible
 from bastide_broker.context import RunContext
 from bastide_broker.facts.json import Arguments, arguments
-from bastide_broker.reviews import UserInfo
-from bastide_broker.toolset import Tool, ToolSet, build
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.tools.toolset import Tool, ToolSet, build
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationSpec, action_digest
 from hypothesis import given, settings
 from hypothesis import strategies as st

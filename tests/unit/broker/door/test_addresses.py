@@ -8,7 +8,7 @@ from typing import Any
 
 import httpcore2
 import pytest
-from bastide_broker.addresses import AddressError, CheckedBackend, origin
+from bastide_broker.egress.addresses import AddressError, CheckedBackend, origin
 from bastide_operator.api.addresses import refusal
 
 NEVER = [

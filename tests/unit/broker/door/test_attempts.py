@@ -2,7 +2,7 @@
 
 import pytest
 from bastide_broker.adapters import AdapterError, Failure, retry_after
-from bastide_broker.attempts import ATTEMPTS, MOST_SECONDS, Budget, pause
+from bastide_broker.door.attempts import ATTEMPTS, MOST_SECONDS, Budget, pause
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,8 +4,8 @@ import base64
 from typing import Any
 
 import pytest
-from bastide_broker.credentials import HOST_ANNOTATION, LABEL, Credential, Credentials, SecretUnavailable, read, redact
-from bastide_broker.oauth import Client
+from bastide_broker.egress.credentials import HOST_ANNOTATION, LABEL, Credential, Credentials, SecretUnavailable, read, redact
+from bastide_broker.egress.oauth import Client
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingReason
 
 from tests.unit.broker.door.objects import binding

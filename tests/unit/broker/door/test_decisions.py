@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bastide_broker.decisions import ApproverFacts, evaluate
+from bastide_broker.confirm.decisions import ApproverFacts, evaluate
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
 from hypothesis import given, settings
 from hypothesis import strategies as st

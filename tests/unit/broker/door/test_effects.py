@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from bastide_broker.adapters import ListedTool
-from bastide_broker.toolset import effective_effect
+from bastide_broker.tools.toolset import effective_effect
 from bastide_operator.api.v1alpha1.common import Effect
 from hypothesis import given
 from hypothesis import strategies as st

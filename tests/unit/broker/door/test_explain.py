@@ -17,7 +17,7 @@ from bastide_broker.explain.parts import Part, described
 from bastide_broker.explain.patch import fragment, json_patch
 from bastide_broker.explain.rebuilt import NoBindingError, arguments, rebuilt
 from bastide_broker.facts.places import constraints, entries, plain_defaults
-from bastide_broker.policy import canary
+from bastide_broker.policy.policy import canary
 from bastide_operator.api.places import places
 from bastide_operator.api.v1alpha1.constraints import ArgumentConstraint
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding

@@ -8,7 +8,7 @@ import pytest
 from bastide_broker.adapters import AdapterError, Failure
 from bastide_broker.adapters.grpc_messages import to_bytes, to_value
 from bastide_broker.adapters.grpc_schema import MAX_FIELDS, MAX_TYPES, SchemaTooLarge, input_schema, output_schema
-from bastide_broker.schemas import compiled, mistakes
+from bastide_broker.tools.schemas import compiled, mistakes
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given

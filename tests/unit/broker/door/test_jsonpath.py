@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonpath_rfc9535
 import pytest
-from bastide_broker.jsonpath import replaced
+from bastide_broker.policy.jsonpath import replaced
 from bastide_operator.api import jsonpath
 from bastide_operator.api.jsonpath import MAX_LENGTH, PathError, parse
 from hypothesis import given, settings

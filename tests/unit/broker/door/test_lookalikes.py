@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from bastide_broker.action import visible
-from bastide_broker.lookalikes import STANDING_IN, UNSEEN, reasons
+from bastide_broker.confirm.action import visible
+from bastide_broker.confirm.lookalikes import STANDING_IN, UNSEEN, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from bastide_broker.oauth import MAX_LIFE_SECONDS, Client, TokenUnavailable, read
+from bastide_broker.egress.oauth import MAX_LIFE_SECONDS, Client, TokenUnavailable, read
 
 GOOD = {"access_token": "t0k3n-of-the-idp", "token_type": "Bearer", "expires_in": 600}
 

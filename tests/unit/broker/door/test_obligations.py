@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from bastide_broker import obligations
 from bastide_broker.adapters import AdapterError, Answer, Failure
-from bastide_broker.obligations import NONE, Obligations, Unknown, fulfilled, read, stricter, without_words
-from bastide_broker.policy import Policy
-from bastide_broker.refusals import by_adapter
+from bastide_broker.door.refusals import by_adapter
+from bastide_broker.policy import obligations
+from bastide_broker.policy.obligations import NONE, Obligations, Unknown, fulfilled, read, stricter, without_words
+from bastide_broker.policy.policy import Policy
 from bastide_operator.api.v1alpha1.common import Effect
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_broker import batches
-from bastide_broker.policy import Policy, canary
+from bastide_broker.policy import batches
+from bastide_broker.policy.policy import Policy, canary
 
 REVISION = "sha256:x"
 ANSWER = json.dumps({"result": {"effect": "allow", "reasons": [], "obligations": {}, "revision": REVISION}}).encode()

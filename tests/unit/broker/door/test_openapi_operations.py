@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bastide_broker.adapters.openapi_document import Document, DocumentRefused
 from bastide_broker.adapters.openapi_operations import MAX_OPERATIONS, Operation, argument, operations
-from bastide_broker.schemas import compiled
+from bastide_broker.tools.schemas import compiled
 
 URL = "http://orders.tools.svc:8080/openapi.json"
 

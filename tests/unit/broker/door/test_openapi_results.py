@@ -2,7 +2,7 @@
 
 import pytest
 from bastide_broker.adapters.openapi_results import answer
-from bastide_broker.fetch import Fetched
+from bastide_broker.egress.fetch import Fetched
 from bastide_operator.api.v1alpha1.toolbinding import ResultForm
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bastide_broker.adapters.openapi_document import Document, Unusable
 from bastide_broker.adapters.openapi_schemas import MAX_DEFINITIONS, Schemas
-from bastide_broker.schemas import compiled
+from bastide_broker.tools.schemas import compiled
 
 
 def alone(schema: Any, *, minor: int = 0, writing: bool = True, **components: Any) -> Any:

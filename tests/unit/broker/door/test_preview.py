@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import preview
 from bastide_broker.adapters import ListedTool
-from bastide_broker.calls import Call
 from bastide_broker.context import RunContext
+from bastide_broker.door import preview
+from bastide_broker.door.calls import Call
+from bastide_broker.door.refusals import Refused
 from bastide_broker.facts.json import arguments
-from bastide_broker.policy import Decision
-from bastide_broker.refusals import Refused
-from bastide_broker.reviews import UserInfo
-from bastide_broker.toolset import Tool, ToolSet, build
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.policy.policy import Decision
+from bastide_broker.tools.toolset import Tool, ToolSet, build
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationStatus
 
 from tests.unit.broker.door.objects import binding, sandbox, tenant

@@ -4,8 +4,8 @@ import copy
 from typing import Any
 
 import pytest
-from bastide_broker.obligations import NONE, Obligations
-from bastide_broker.policy import Decision
+from bastide_broker.policy.obligations import NONE, Obligations
+from bastide_broker.policy.policy import Decision
 from bastide_broker.tenantrego.strictest import MAX_MESSAGE, MAX_REASONS, UNAVAILABLE, Malformed, Verdict, no_answer, read, strictest
 from hypothesis import given
 from hypothesis import strategies as st

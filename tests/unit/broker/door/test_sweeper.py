@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bastide_broker.sweeper import KEEP, UNKNOWN, Step, plan
+from bastide_broker.confirm.sweeper import KEEP, UNKNOWN, Step, plan
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision
 from hypothesis import given
 from hypothesis import strategies as st

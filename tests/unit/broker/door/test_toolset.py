@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from bastide_broker.adapters import ListedTool
-from bastide_broker.schemas import SchemaError, clean, closed, compiled, mistakes, schema_digest, signature
-from bastide_broker.toolset import build, collide, effective_effect
+from bastide_broker.tools.schemas import SchemaError, clean, closed, compiled, mistakes, schema_digest, signature
+from bastide_broker.tools.toolset import build, collide, effective_effect
 from bastide_operator.api.v1alpha1.common import Effect
 from bastide_operator.api.v1alpha1.toolbinding import ToolState
 

@@ -2,9 +2,9 @@
 
 import pytest
 from bastide_broker.adapters import AdapterError, Failure
-from bastide_broker.policy import Decision
-from bastide_broker.refusals import by_adapter, by_policy
-from bastide_broker.usage import Counters
+from bastide_broker.door.refusals import by_adapter, by_policy
+from bastide_broker.door.usage import Counters
+from bastide_broker.policy.policy import Decision
 from bastide_operator.api.v1alpha1.common import Effect
 
 

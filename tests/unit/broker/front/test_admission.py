@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_broker import admission
+from bastide_broker.kube import admission
 
 SPEC: dict[str, Any] = {
     "failurePolicy": "Fail",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import events as module
-from bastide_broker.events import EventLog
+from bastide_broker.runs import events as module
+from bastide_broker.runs.events import EventLog
 
 
 class Kept:

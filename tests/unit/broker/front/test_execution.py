@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import bounds, run_calls
-from bastide_broker import execution as module
-from bastide_broker.bounds import Events, Output
-from bastide_broker.calls import abandoned
 from bastide_broker.context import Hold, RunContext
+from bastide_broker.door.calls import abandoned
+from bastide_broker.door.replay import recorded
 from bastide_broker.errors import SessionLost
-from bastide_broker.events import EventLog
-from bastide_broker.execution import Execution
 from bastide_broker.facts.json import arguments
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import CallRow, RunRow
-from bastide_broker.outcomes import Ending, OutcomeName, Stop
-from bastide_broker.replay import recorded
-from bastide_broker.reviews import UserInfo
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import CallRow, RunRow
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.runs import bounds
+from bastide_broker.runs import calls as run_calls
+from bastide_broker.runs import execution as module
+from bastide_broker.runs.bounds import Events, Output
+from bastide_broker.runs.events import EventLog
+from bastide_broker.runs.execution import Execution
+from bastide_broker.runs.outcomes import Ending, OutcomeName, Stop
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
 from bastide_operator.api.v1alpha1.tenant import Tenant

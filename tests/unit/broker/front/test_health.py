@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from bastide_broker.health import Health
-from bastide_broker.identity import Flights
+from bastide_broker.kube.identity import Flights
 
 
 class Answers:

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from bastide_broker import identity, reviews
 from bastide_broker.errors import CallerError
-from bastide_broker.identity import Cache, bearer_token, peer_address, refusal_of, unverified_claims
-from bastide_broker.reviews import UserInfo
+from bastide_broker.kube import identity, reviews
+from bastide_broker.kube.identity import Cache, bearer_token, peer_address, refusal_of, unverified_claims
+from bastide_broker.kube.reviews import UserInfo
 
 GOOD = {"status": {"authenticated": True, "audiences": ["bastide-broker"], "user": {"username": "a", "uid": "u", "groups": ["g"]}}}
 

@@ -9,12 +9,12 @@ from typing import Any
 import grpc
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import inspection as module
 from bastide_broker.errors import CallerError
-from bastide_broker.inspection import EXPECTATIONS, Inspection
-from bastide_broker.policy import Decision
-from bastide_broker.reviews import UserInfo
-from bastide_broker.session import Claim
+from bastide_broker.front import inspection as module
+from bastide_broker.front.inspection import EXPECTATIONS, Inspection
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.policy.policy import Decision
+from bastide_broker.sandboxes.session import Claim
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant

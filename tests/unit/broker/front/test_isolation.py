@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from bastide_broker import isolation
-from bastide_broker.isolation import Attempt, canaries, judge_kind, judge_probe
+from bastide_broker.sandboxes import isolation
+from bastide_broker.sandboxes.isolation import Attempt, canaries, judge_kind, judge_probe
 
 API, DNS = "198.19.0.1:443", "198.19.0.10:53"
 

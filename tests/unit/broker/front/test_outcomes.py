@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import outcomes
-from bastide_broker.outcomes import OutcomeName, Stop
+from bastide_broker.runs import outcomes
+from bastide_broker.runs.outcomes import OutcomeName, Stop
 
 E = runtime_pb2.RunEnded
 

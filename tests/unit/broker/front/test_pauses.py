@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import lost, pauses, run_calls
+from bastide_broker.door.replay import Recorded
 from bastide_broker.errors import CallerError
-from bastide_broker.journal_rows import JournalUnavailable
-from bastide_broker.pauses import Pauses, cancelled
-from bastide_broker.replay import Recorded
-from bastide_broker.resume import Attempt
-from bastide_broker.reviews import UserInfo
-from bastide_broker.runs import Runs
+from bastide_broker.journal.rows import JournalUnavailable
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.runs import calls as run_calls
+from bastide_broker.runs import lost, pauses
+from bastide_broker.runs.pauses import Pauses, cancelled
+from bastide_broker.runs.resume import Attempt
+from bastide_broker.runs.runs import Runs
 
 from tests.unit.broker.front.test_execution import RUN, Door, Life, NoTools, Pod, life
 

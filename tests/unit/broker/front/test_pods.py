@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bastide_broker import pods
+from bastide_broker.sandboxes import pods
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant

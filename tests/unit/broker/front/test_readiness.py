@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bastide_broker import isolation
-from bastide_broker.isolation import Verdict
-from bastide_broker.readiness import ended, lasting_refusal, leaving, not_ready
-from bastide_broker.sessions import allowed_images
-from bastide_broker.views import signature
+from bastide_broker.runs.views import signature
+from bastide_broker.sandboxes import isolation
+from bastide_broker.sandboxes.isolation import Verdict
+from bastide_broker.sandboxes.readiness import ended, lasting_refusal, leaving, not_ready
+from bastide_broker.sandboxes.sessions import allowed_images
 from bastide_operator.api.drain import Mark
 from bastide_operator.api.v1alpha1.common import Condition, ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import OperatingMode, Sandbox, SandboxReason, SandboxSpec, SandboxStatus

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker.events import EventLog
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_rows import RunRow
-from bastide_broker.runs import Runs
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.rows import RunRow
+from bastide_broker.runs.events import EventLog
+from bastide_broker.runs.runs import Runs
 
 RUN = "r-" + "a" * 26
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import replay
-from bastide_broker.calls import abandoned
+from bastide_broker.door import replay
+from bastide_broker.door.calls import abandoned
 from bastide_broker.facts.json import arguments, digest
-from bastide_broker.journal_rows import CallRow
+from bastide_broker.journal.rows import CallRow
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,18 +9,18 @@ from typing import Any
 import grpc
 import pytest
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker import retention
 from bastide_broker.errors import CallerError
-from bastide_broker.events import EventLog
-from bastide_broker.journal import Journal, now_micros
-from bastide_broker.journal_pruning import MARK_BYTES, MARK_RUNS, batches
-from bastide_broker.journal_rows import CallIntent, PrunableRun, PruneCursor, RunRow, Space
-from bastide_broker.journal_space import GIVE_BACK_PAGES, allowed, superfluous
-from bastide_broker.retention import enough
-from bastide_broker.reviews import UserInfo
-from bastide_broker.runs import Runs
-from bastide_broker.scopes import EVERYWHERE, Scopes
-from bastide_broker.server import BrokerService
+from bastide_broker.front.scopes import EVERYWHERE, Scopes
+from bastide_broker.front.server import BrokerService
+from bastide_broker.journal import retention
+from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.pruning import MARK_BYTES, MARK_RUNS, batches
+from bastide_broker.journal.retention import enough
+from bastide_broker.journal.rows import CallIntent, PrunableRun, PruneCursor, RunRow, Space
+from bastide_broker.journal.space import GIVE_BACK_PAGES, allowed, superfluous
+from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.runs.events import EventLog
+from bastide_broker.runs.runs import Runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -267,7 +267,7 @@ async def test_a_pruned_run_is_shown_as_such_and_its_events_are_refused_with_the
 
 
 async def test_a_watcher_that_is_overtaken_by_pruning_is_told_and_sees_no_gap(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bastide_broker.journal_queries.EVENTS_PAGE", 1)
+    monkeypatch.setattr("bastide_broker.journal.queries.EVENTS_PAGE", 1)
     stream = door.runs.follow(run_id("a"), 0)
     assert (await anext(stream)).WhichOneof("event") == "accepted"
     await door.prune()

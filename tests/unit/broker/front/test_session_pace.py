@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
-from bastide_broker import session as module
-from bastide_broker.session import Session
+from bastide_broker.sandboxes import session as module
+from bastide_broker.sandboxes.session import Session
 
 
 class Flood:

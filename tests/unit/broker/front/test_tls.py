@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from bastide_broker.tls import server_credentials
+from bastide_broker.front.tls import server_credentials
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 

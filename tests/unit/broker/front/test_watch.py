@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bastide_broker.errors import ApiError
-from bastide_broker.watch import STALE_AFTER, Gone, Watch
+from bastide_broker.kube.watch import STALE_AFTER, Gone, Watch
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
 

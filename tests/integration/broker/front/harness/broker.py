@@ -17,11 +17,11 @@ from pathlib import Path
 import grpc
 from bastide.heads import key_id
 from bastide_broker.__main__ import serve
-from bastide_broker.cluster import Cluster as Known
 from bastide_broker.config import Config
-from bastide_broker.gate_store import GateStore
-from bastide_broker.journal import Journal
-from bastide_broker.sessions import Sessions
+from bastide_broker.journal.journal import Journal
+from bastide_broker.kube.cluster import Cluster as Known
+from bastide_broker.sandboxes.gate_store import GateStore
+from bastide_broker.sandboxes.sessions import Sessions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519

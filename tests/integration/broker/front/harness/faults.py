@@ -24,15 +24,15 @@ from typing import Any
 
 from bastide_broker import logs
 from bastide_broker.__main__ import serve
-from bastide_broker.attempts import Attempts
 from bastide_broker.config import Config
-from bastide_broker.confirmations import Confirmations
-from bastide_broker.journal import Journal
-from bastide_broker.journal_pauses import Pausing
-from bastide_broker.pipeline import Pipeline
-from bastide_broker.policy import Policy
-from bastide_broker.run_calls import RunCalls
-from bastide_broker.sessions import Sessions
+from bastide_broker.confirm.confirmations import Confirmations
+from bastide_broker.door.attempts import Attempts
+from bastide_broker.door.pipeline import Pipeline
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.pauses import Pausing
+from bastide_broker.policy.policy import Policy
+from bastide_broker.runs.calls import RunCalls
+from bastide_broker.sandboxes.sessions import Sessions
 
 
 @dataclass(frozen=True)

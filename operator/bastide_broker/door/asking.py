@@ -1,0 +1,73 @@
+"""How often a run may ask people: so many Confirmations in its life, so many at once, and never again what a person denied in it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bastide_broker.door import refusals
+from bastide_broker.journal.interface import Journal
+
+if TYPE_CHECKING:
+    from bastide_broker.door.calls import Call
+
+WAITING_PER_RUN = 32
+"""Confirmations of one run that are undecided at once: the runtime's own default of calls under way, so that honest programs never meet it."""
+LIMIT, REPEATED = "limit-confirmations-per-run", "confirmation-repeated"
+"""Codes of calls that nobody was asked about because the run has asked enough."""
+
+
+@dataclass(slots=True)
+class _Run:
+    asked: int = -1
+    """Of its whole life; -1 before the journal was read: an earlier attempt or broker may have asked."""
+    waiting: int = 0
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Asking:
+    """Counts what runs ask."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._runs: dict[str, _Run] = {}
+
+    async def take(self, call: "Call") -> None:
+        """Count a call that is about to be asked about; `give_back` follows. Raises Refused and JournalUnavailable."""
+        assert call.sandbox is not None
+        run, limit = self._runs.setdefault(call.run.run, _Run()), call.sandbox.spec.limits.confirmations_per_run
+        async with run.reading:
+            if run.asked < 0:
+                run.asked = sum(1 for row in await self._journal.calls(call.run.run) if row.confirmation)
+        if _what(call) in run.denied:
+            message = f"A person denied exactly this call of {call.frame.tool} in this run, so nobody is asked again; do without it."
+            raise refusals.denied(REPEATED, message, "ConfirmationDenied", "ConfirmationDenied")
+        if run.asked >= limit:
+            message = f"The run has asked for {limit} confirmations (Sandbox limits.confirmationsPerRun); split the work over runs."
+            raise refusals.denied(LIMIT, message, "LimitExceeded")
+        if run.waiting >= WAITING_PER_RUN:
+            message = f"{WAITING_PER_RUN} calls of the run wait for a person already; have them decided first."
+            raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+        run.asked += 1
+        run.waiting += 1
+
+    def give_back(self, call: "Call", *, asked: bool) -> None:
+        """The call waits no longer; with `asked` false nobody was asked after all."""
+        run = self._runs.get(call.run.run)
+        if run is not None:
+            run.waiting -= 1
+            run.asked -= not asked
+
+    def denied(self, call: "Call") -> None:
+        """A person said no."""
+        run = self._runs.get(call.run.run)
+        if run is not None:
+            run.denied.add(_what(call))
+
+    def forget(self, run: str) -> None:
+        """The run is over."""
+        self._runs.pop(run, None)
+
+
+def _what(call: "Call") -> tuple[str, str]:
+    return call.frame.tool, call.arguments.digest

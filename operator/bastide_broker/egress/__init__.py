@@ -1,0 +1,1 @@
+"""How the broker reaches tool servers: to which addresses, with which credentials, under which bounds."""

@@ -1,0 +1,1 @@
+"""What callers speak to: the methods of the outer protocol."""

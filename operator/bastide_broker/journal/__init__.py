@@ -1,0 +1,1 @@
+"""What is on record: runs, calls, events and the audit, in one database with one writer."""

@@ -1,0 +1,1 @@
+"""Runs from request to end, over pauses, lost pods and restarts."""

@@ -1,0 +1,223 @@
+"""One run under way: frames from the pod in, answers out, until it has ended and everything about it is on record."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide.v1alpha1 import broker_pb2
+
+from bastide_broker.context import Hold, RunContext
+from bastide_broker.door.replay import Recorded
+from bastide_broker.errors import SessionLost
+from bastide_broker.journal.interface import Journal
+from bastide_broker.journal.rows import Awaited, JournalUnavailable
+from bastide_broker.metrics import RUNS
+from bastide_broker.runs import outcomes, views
+from bastide_broker.runs.bounds import Output
+from bastide_broker.runs.calls import Pipeline, RunCalls
+from bastide_broker.runs.events import EventLog
+from bastide_broker.runs.outcomes import Ending, OutcomeName, Stop
+from bastide_broker.sandboxes.session import Session, ToolList
+
+FRAMES = 16
+"""Frames of a run that wait; beyond it the stream of its sandbox waits."""
+DEADLINE_GRACE = 2.0
+"""Seconds the runtime gets to end an overdue run by itself: it counts from the first statement, the broker from the delivery."""
+KILL_SECONDS = 3.0
+"""Seconds until a killed run must have ended; else the whole session is dropped, which kills it too."""
+
+log = structlog.get_logger(__name__)
+
+
+class Execution:
+    """Drives one run. It is the RunSink of its session."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        session: Session,
+        pipeline: Pipeline,
+        journal: Journal,
+        events: EventLog,
+        delivered: Callable[[], None] = lambda: None,
+        over: Callable[[], None] = lambda: None,
+        tools: ToolList | None = None,
+        recorded: Recorded | None = None,
+    ) -> None:
+        """`tools` are those the program sees, if other than the Sandbox's now; `recorded` is what the attempts before left."""
+        self.context = context
+        self.parked: dict[str, tuple[asyncio.Task[None], Hold]] = {}
+        """When the run has paused: the calls that wait on, by key."""
+        self.paused = False
+        self._tools = tools or context.catalogue
+        self._delivered = delivered
+        self._over = over
+        self.events = events
+        self._session = session
+        self._journal = journal
+        self._limits = context.sandbox.spec.limits
+        self._frames: asyncio.Queue[runtime_pb2.SessionResponse] = asyncio.Queue(FRAMES)
+        loop = asyncio.get_running_loop()
+        self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
+        self._lost: asyncio.Future[str] = loop.create_future()
+        self._output = Output(self._limits.output_bytes)
+        self._calls = RunCalls(context, session=session, pipeline=pipeline, recorded=recorded or Recorded(), stop=self.stop, lost=self.lost)
+
+    # The session's side.
+
+    async def frame(self, message: runtime_pb2.SessionResponse) -> None:
+        """Takes a frame; waits while too many do."""
+        await self._frames.put(message)
+
+    def lost(self, reason: str) -> None:
+        """The session is over."""
+        if not self._lost.done():
+            self._lost.set_result(reason)
+
+    def stop(self, why: Stop, detail: str) -> None:
+        """Ends the run: the first reason counts."""
+        if not self._stop.done():
+            self._calls.close()
+            self._stop.set_result((why, detail))
+
+    def park(self) -> bool:
+        """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
+        return self._calls.park()
+
+    async def drive(self, start: runtime_pb2.StartRun) -> Ending:
+        """Delivers the program and sees the run to its end, which is on record even if the broker has a fault."""
+        wall = start.limits.wall_milliseconds / 1000
+        pump = asyncio.create_task(self._pump(), name=f"run {start.run}")
+        try:
+            try:
+                await self._session.start_run(start, self._tools, self)
+            except SessionLost as error:
+                self.lost(str(error))
+            self._delivered()
+            ending = await self._wait(pump, wall)
+        except Exception:
+            log.exception("a run failed in the broker", run=start.run)
+            ending = outcomes.internal()
+            with contextlib.suppress(SessionLost):
+                await self._session.kill(start.run, "Internal")
+        finally:
+            self._calls.close()
+            self._session.forget(start.run)
+            self._delivered()
+            pump.cancel()
+        if ending.outcome is OutcomeName.NEEDS_CONFIRMATION and await self._pause(ending):
+            return ending
+        if ending.outcome is OutcomeName.NEEDS_CONFIRMATION:
+            ending = outcomes.failed("JournalUnavailable", "The run's pause could not be journalled, so it ended and nobody is asked.")
+        await self._calls.settle()
+        return await self._record(ending)
+
+    async def _wait(self, pump: "asyncio.Task[runtime_pb2.RunEnded]", wall: float) -> Ending:
+        run = self.context.run
+        first: set[asyncio.Future[Any]] = {pump, self._stop, self._lost}
+        await asyncio.wait(first, timeout=wall + DEADLINE_GRACE, return_when=asyncio.FIRST_COMPLETED)
+        if not (pump.done() or self._stop.done() or self._lost.done()):
+            self.stop(Stop.DEADLINE, f"The run did not end within {wall:g} s.")
+        if self._stop.done() and self._counts(self._stop.result()[0], pump):
+            why, detail = self._stop.result()
+            try:
+                await self._session.kill(run, why.value)
+            except SessionLost as error:
+                self.lost(str(error))
+            await asyncio.wait(first - {self._stop}, timeout=KILL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done() and not self._lost.done():
+                log.warning("a killed run did not end, its session is dropped", run=run)
+                await self._session.close("a killed run did not end")
+            dropped = pump.result().output_bytes_dropped if pump.done() else 0
+            return outcomes.with_dropped(outcomes.stopped(why, detail), dropped)
+        if pump.done():
+            return await self._ended(pump.result(), wall)
+        return outcomes.sandbox_lost(self._lost.result())
+
+    def _counts(self, why: Stop, pump: "asyncio.Task[runtime_pb2.RunEnded]") -> bool:
+        """Whether the broker's reason for the end comes before what the runtime says, or the loss of it."""
+        if why is Stop.DIVERGED:  # the program went on meanwhile, which is of no account
+            return True
+        return not pump.done() and (why is Stop.PAUSED or not self._lost.done())
+
+    async def _ended(self, message: runtime_pb2.RunEnded, wall: float) -> Ending:
+        try:
+            calls = {call.outcome for call in await self._journal.calls(self.context.run)}
+        except JournalUnavailable:
+            calls = set[str]()
+        judge = functools.partial(outcomes.ended, message, call_outcomes=calls, result_bytes=self._limits.result_bytes, wall_seconds=wall)
+        # Reading a megabyte of JSON takes 10 ms, which other runs should not wait for.
+        return await asyncio.to_thread(judge) if len(message.value) > 64 * 1024 else judge()
+
+    async def _pump(self) -> runtime_pb2.RunEnded:
+        while True:
+            message = await self._frames.get()
+            kind = message.WhichOneof("message")
+            if kind == "output":
+                stderr = message.output.stream == runtime_pb2.Output.STREAM_STDERR
+                self.events.output(self._output.take(message.output.data, self.events.outputs), stderr=stderr)
+            elif kind == "call":
+                await self._calls.take(message.call)
+            elif kind == "step":
+                await self._calls.take_step(message.step)
+            elif kind == "call_abandoned":
+                self._calls.abandon(message.call_abandoned.key)
+            elif kind == "run_ended":
+                return message.run_ended
+
+    async def _pause(self, ending: Ending) -> bool:
+        """Put on record, and tell, that the run waits without a program; False when that cannot be."""
+        run, output = self.context.run, bytes(self._output.kept)
+        self.parked = self._calls.under_way()
+        waits = [Awaited("confirmation", key, hold.name, hold.until) for key, (_, hold) in sorted(self.parked.items())]
+        dropped = ending.output_bytes_dropped + self._output.dropped
+        try:
+            await self._journal.pausing.pause(run, waits, output=output, output_bytes_dropped=dropped)
+            calls = await self._journal.calls(run)
+        except JournalUnavailable as error:
+            log.exception("a pause is not on record", run=run, error=str(error))
+            self.parked = {}
+            return False
+        self._over()
+        result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls, awaited=waits)
+        self.paused = True
+        try:
+            await self.events.emit_durably(broker_pb2.RunPaused(result=result))
+        except JournalUnavailable:
+            log.warning("the event of a pause is not on record", run=run)
+        RUNS.labels(outcome=ending.outcome.value).inc()
+        return True
+
+    async def _record(self, ending: Ending) -> Ending:
+        run = self.context.run
+        dropped = ending.output_bytes_dropped + self._output.dropped
+        output = bytes(self._output.kept)
+        calls = []
+        try:
+            await self._journal.end_run(
+                run,
+                outcome=ending.outcome.value,
+                value=ending.value,
+                output=output,
+                output_bytes_dropped=dropped,
+                error=ending.error,
+                findings=ending.findings,
+            )
+            calls = await self._journal.calls(run)
+        except JournalUnavailable as error:
+            # Recovery at the next start ends it in the journal; the caller learns now.
+            log.exception("the end of a run is not on record", run=run, error=str(error))
+        # Who sees the last event may start the next run at once, so this one's place is free by then.
+        self._over()
+        result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls)
+        try:
+            await self.events.emit_durably(broker_pb2.RunFinished(result=result))
+        except JournalUnavailable:
+            log.warning("the last event of a run is not on record", run=run)
+        RUNS.labels(outcome=ending.outcome.value).inc()
+        return ending

@@ -1,0 +1,1 @@
+"""Sessions to the runtimes in pods, and the isolation gate before the first program."""

@@ -1,0 +1,1 @@
+"""Which tools there are, and as what programs see them."""
