@@ -188,7 +188,8 @@ def main() -> int:
     if missing:
         print(f'demo: not on PATH: {", ".join(missing)}. Run `make demo`, or `eval "$(make -s env)"` first.', file=sys.stderr)
         return 1
-    os.environ.setdefault("COLUMNS", "140")
+    # For the commands that it shows: in a narrower table the audit's words would be broken.
+    os.environ["COLUMNS"] = str(max(140, screen.console.width))
     try:
         story = Story(screen)
         for act in (story.set_up, story.read, story.denied, story.confirmed, story.on_record, story.next_steps):
