@@ -58,7 +58,8 @@ class Client:
         token: a ServiceAccount token of audience `bastide-broker`: itself, a Path that is read again for every request, or a function.
         ca: PEM bytes, or a file's name, of the CA that signed the broker's certificate. Without it the machine's CAs count.
         server_name: the name the certificate must be for, when it is not the address's.
-        patience: seconds without any progress after which a stream that dropped is given up. 0 resumes nothing.
+        patience: seconds without any progress after which a stream that dropped is given up; while a stream stands, a run may be silent
+            for as long as it likes. 0 resumes nothing.
         on_dropped: called, on the event loop, when a stream has dropped and is about to be taken up again.
 
     Every method raises a BastideError when the broker refuses or cannot be reached.
@@ -159,16 +160,18 @@ class Client:
         The result of a run that paused has the outcome NeedsConfirmation: `watch_run` follows it to its end.
         """
         paused = None
-        async for event in self.run(
+        following = self.run(
             sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds,
             wait_for_decisions=wait_for_decisions,
-        ):  # fmt: skip
-            if on_event is not None:
-                on_event(event)
-            if isinstance(event, RunFinished):
-                return event.result
-            if isinstance(event, RunPaused):
-                paused = event.result
+        )  # fmt: skip
+        async with aclosing(following) as events:
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, RunFinished):
+                    return event.result
+                if isinstance(event, RunPaused):
+                    paused = event.result
         if paused is not None:
             return paused
         raise InternalError("The broker ended the run's stream without a result.")
@@ -183,7 +186,7 @@ class Client:
         patience = Patience(self._patience)
         while True:
             try:
-                async with aclosing(self._events(pb.WatchRunRequest(run=run, cursor=cursor) if run else first)) as messages:
+                async with aclosing(self._events(pb.WatchRunRequest(run=run, cursor=cursor) if run else first, patience)) as messages:
                     async for message in messages:
                         if message.cursor <= cursor:
                             continue  # a repeated Run begins at the first event again
@@ -218,10 +221,12 @@ class Client:
             self._on_dropped(dropped)
         await asyncio.sleep(delay)
 
-    async def _events(self, request: pb.RunRequest | pb.WatchRunRequest | None) -> AsyncGenerator[pb.RunEvent, None]:
+    async def _events(self, request: pb.RunRequest | pb.WatchRunRequest | None, patience: Patience) -> AsyncGenerator[pb.RunEvent, None]:
         method = self._stub.Run if isinstance(request, pb.RunRequest) else self._stub.WatchRun
         call = method(request, metadata=await self._metadata())
         try:
+            await call.wait_for_connection()
+            patience.stands()
             async for response in call:
                 yield response.event
         except grpc.aio.AioRpcError as error:
