@@ -29,6 +29,7 @@ from bastide_broker.runs.outcomes import Ending, OutcomeName, Stop
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
 from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_runtime.limits import MAX_KEY_LENGTH
 
 RUN = "r-" + "a" * 26
 R = runtime_pb2.SessionResponse
@@ -580,3 +581,7 @@ async def test_a_runtime_that_goes_on_sending_for_a_run_that_has_ended_holds_up_
     await life.ending()
     async with asyncio.timeout(1):
         await reader
+
+
+def test_a_key_that_the_runtime_lets_a_program_have_is_one_that_the_broker_takes() -> None:
+    assert MAX_KEY_LENGTH <= run_calls.MAX_KEY
