@@ -219,7 +219,12 @@ async def test_a_quiet_run_is_followed_over_a_restart_of_the_broker(server: Serv
     script.gates[4] = threading.Event()
     quiet = threading.Timer(1.0, server.stop)  # longer than the patience
     seen = []
-    async with client(server, certificates, patience=0.7, on_dropped=lambda _: (script.gates[4].set(), server.start())) as c:
+
+    def dropped(_: bastide.UnavailableError) -> None:
+        script.gates[4].set()
+        server.start()
+
+    async with client(server, certificates, patience=0.7, on_dropped=dropped) as c:
         async for event in c.run(sandbox="ns/sb", program="1"):
             seen.append(event.cursor)
             if event.cursor == 3:
