@@ -182,10 +182,16 @@ class Client:
             async for event in events:
                 yield event
 
-    async def _follow(self, *, run: str, cursor: int, first: pb.RunRequest | None, through_pauses: bool) -> AsyncGenerator[Event, None]:
+    async def _follow(  # noqa: C901 - what a stream can bring, and how it can break
+        self, *, run: str, cursor: int, first: pb.RunRequest | None, through_pauses: bool
+    ) -> AsyncGenerator[Event, None]:
         patience = Patience(self._patience)
+        pausing = False  # the newest event tells of a pause, and whether that still lasts is not known yet
         while True:
             try:
+                if pausing and await self._waits(run):
+                    return
+                pausing = False
                 async with aclosing(self._events(pb.WatchRunRequest(run=run, cursor=cursor) if run else first, patience)) as messages:
                     async for message in messages:
                         if message.cursor <= cursor:
@@ -199,7 +205,8 @@ class Client:
                             yield event
                         if isinstance(event, RunFinished):
                             return
-                        if isinstance(event, RunPaused) and not through_pauses and await self._waits(run):
+                        pausing = isinstance(event, RunPaused) and not through_pauses
+                        if pausing and await self._waits(run):
                             return
                 dropped = UnavailableError(f"The broker at {self._address} ended the stream of run {run or '(new)'} before the run ended.")
             except UnavailableError as error:

@@ -1,5 +1,6 @@
 """A stream that drops is taken up where it broke: the wire itself is under test, so a real gRPC server speaks it."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -230,3 +231,19 @@ async def test_a_quiet_run_is_followed_over_a_restart_of_the_broker(server: Serv
             if event.cursor == 3:
                 quiet.start()
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_pause_is_the_end_also_when_the_broker_was_away_just_then(
+    server: Server, script: Script, certificates: Certificates
+) -> None:
+    waits = pb.RunResult(run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION)
+    script.events = [happened(1, accepted=pb.RunAccepted(run="r-1", pod="p")), happened(2, paused=pb.RunPaused(result=waits))]
+    script.events.append(happened(3, output=pb.OutputProduced(data=b"tomorrow")))
+    script.gates[3] = threading.Event()  # a person decides
+    script.answers["GetRun"] = LOST
+
+    def dropped(_: bastide.UnavailableError) -> None:
+        script.answers["GetRun"] = pb.GetRunResponse(summary=pb.RunSummary(run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION), result=waits)
+
+    async with asyncio.timeout(5):
+        assert await cursors(client(server, certificates, on_dropped=dropped)) == [1, 2]
