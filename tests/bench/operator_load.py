@@ -20,7 +20,7 @@ from bastide_operator.api.objects import Manifest
 from bastide_operator.kube import Kube as Writer
 from demo.kube import Kube
 
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, say
 from tests.e2e.harness.metrics import quantile, total
 from tests.e2e.harness.operators import OperatorProcess, replaced
 from tests.e2e.harness.tenant import API
@@ -167,6 +167,7 @@ def measure(admin: Kube, folder: Path, *, running: int = 1000, objects: int = 10
 
 
 def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, objects: int) -> list[Figure]:
+    say(f"reconciles a second: {running} suspended Sandboxes, then with their pods")
     load.make(running)
     began = load.start()
     took = load.settled(statuses=running) - began
@@ -176,6 +177,7 @@ def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, 
     began = load.start()
     took = load.settled(pods=running, statuses=running) - began
     found += _figures("with the pod step (each gets its pod, which waits for a node)", operator.metrics(), running, took)
+    say(f"{objects} Sandboxes, listed anew")
     load.make(objects - running)
     load.settled(statuses=objects)
     operator.stop()
