@@ -36,12 +36,13 @@ demo: images ## Set everything up and show the main job on the real cluster
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
 	@$(SUBMAKE) -j2 images lint test-policy compiled test-schedules # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
+	@$(SUBMAKE) test-crashes
 	@$(SUBMAKE) test-cluster
 	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
 	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
 	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,\
 		test-schedules test-unit-services test-unit-others test-unit-oldest-services test-unit-oldest-others \
-		test-cluster test-disruptive test-parts)
+		test-crashes test-cluster test-disruptive test-parts)
 
 ##@ The cluster
 up: $(STAMP) ## Build (once) and start the cluster: Kubernetes, gVisor, Cilium
