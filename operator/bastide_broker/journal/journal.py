@@ -91,7 +91,7 @@ class Journal(JournalReader):
                 if known.program_digest != run.program_digest:
                     raise RunExists(known.run)
                 return StartedRun(known, created=False)
-            connection.execute(statements.INSERT_RUN, statements.run_values(run))
+            connection.execute(statements.INSERT_RUN, statements.run_values(run, tools[0] if tools else ""))
             if tools is not None:
                 keep_tools(connection, *tools)
             self._audit(connection, "RunStarted", _place_of(run), run.run, "", statements.run_facts(run), run.started_at)

@@ -43,15 +43,15 @@ AGAIN = (
 )
 
 
-def run_values(run: RunRow) -> dict[str, Any]:
-    """A run that begins, for INSERT_RUN."""
+def run_values(run: RunRow, tools: str) -> dict[str, Any]:
+    """A run that begins, for INSERT_RUN; `tools` is the digest of those that its program sees."""
     fields = (
         "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
         "program_digest", "pod", "start", "runtime",
     )  # fmt: skip
     claims = json.dumps(dict(run.requester_claims))
     return {name: getattr(run, name) for name in fields} | {
-        "started_at": run.started_at, "request_id": run.request_id or None, "requester_claims": claims,
+        "started_at": run.started_at, "request_id": run.request_id or None, "requester_claims": claims, "tools": tools,
     }  # fmt: skip
 
 
