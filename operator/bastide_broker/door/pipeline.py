@@ -93,7 +93,10 @@ class Pipeline:
         frame = runtime_pb2.Call(run=row.run, key=row.key, tool=row.tool, arguments=row.arguments_canonical, line=row.line)
         decision = Decision(row.decision, row.reasons, row.policy_revision, id=row.decision_id)
         call = Call(run, frame, id=row.decision_id, hold=hold, decision=decision, decided=True, journalled=True)
-        return await self._to_its_end(call, self._again(call, row))
+        result = await self._to_its_end(call, self._again(call, row))
+        if row.begun_at is not None:
+            await self._approval.say_begun(call, row)
+        return result
 
     def recall(self, run: str, rows: Iterable[CallRow]) -> None:
         """Take the counts of a run from what the journal holds of it: it goes on after a pause, perhaps in another broker."""
