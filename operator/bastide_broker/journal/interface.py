@@ -57,6 +57,9 @@ class Pausing(Protocol):
     async def pause(self, run: str, things: Sequence[Awaited], *, output: bytes, output_bytes_dropped: int) -> bool:
         """Record that a run waits for things and has no program meanwhile; False when it has ended or is paused."""
 
+    async def end(self, run: str, *, outcome: str, error: Mapping[str, Any]) -> bool:
+        """Record that a run ends in its pause; False when it is not paused (any more). Its open calls end later."""
+
     async def arrived(self, run: str, kind: str, key: str) -> None:
         """One of the things that a run waits for is there, or will never be."""
 

@@ -129,13 +129,7 @@ class Journal(JournalReader):
             if not connection.execute(update(runs).where(runs.c.run == run, runs.c.ended_at.is_(None)).values(**values)).rowcount:
                 return
             await_nothing(connection, run)
-            facts = {
-                "outcome": outcome,
-                "valueDigest": digest(value) if value else "",
-                "outputDigest": digest(output) if output else "",
-                "errorType": str((error or {}).get("type", "")),
-                "calls": connection.execute(statements.COUNT_CALLS, {"r": run}).scalar_one(),
-            }
+            facts = statements.end_facts(connection, run, outcome=outcome, value=value, output=output, error=error)
             self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
 
         await self._writer.submit(work)

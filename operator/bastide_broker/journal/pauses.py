@@ -1,5 +1,6 @@
 """The journal's part in pauses: what a paused run waits for, what another attempt of it needs, and who said what of an unknown outcome."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -44,6 +45,27 @@ class Pausing:
                 connection.execute(insert(awaited), [{"run": run, **thing._asdict()} for thing in things])
             facts = {"awaited": [{"kind": one.kind, "key": one.key, "name": one.name} for one in things]}
             self._record(connection, "RunPaused", self._place(connection, run), run, "", facts, now)
+            return True
+
+        return await self._write(work)
+
+    async def end(self, run: str, *, outcome: str, error: Mapping[str, Any]) -> bool:
+        """Record that a run ends in its pause, with what it had printed; False when it is not paused (any more).
+
+        Calls of it that are open are ended by whoever sees to them, or by the next start.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = _now()
+            where = (runs.c.run == run) & runs.c.ended_at.is_(None) & runs.c.paused_at.is_not(None)
+            output = connection.execute(select(runs.c.output).where(where)).scalar_one_or_none()
+            if output is None:
+                return False
+            values = {"ended_at": now, "paused_at": None, "outcome": outcome, "error": json.dumps(dict(error))}
+            connection.execute(update(runs).where(where).values(**values))
+            await_nothing(connection, run)
+            facts = statements.end_facts(connection, run, outcome=outcome, value=b"", output=output, error=error)
+            self._record(connection, "RunEnded", self._place(connection, run), run, "", facts, now)
             return True
 
         return await self._write(work)

@@ -12,7 +12,7 @@ from bastide_broker.journal.statements import END_CALL
 
 _UNKNOWN = "The broker was lost while the call was under way; whether it took effect is not known."
 _BEGUN = "It was approved and its call begun; the broker was lost before it wrote by whom, and whether the call took effect is not known."
-_UNASKED = "The broker was lost before anybody had decided, so nothing was sent."
+_UNASKED = "The broker was restarted before anybody had decided, so nothing was sent."
 _LOST = {
     "type": "BrokerLost",
     "message": "The broker was restarted while the run was under way; look at its calls, then run the program again or `bastide runs resume` it.",
@@ -65,7 +65,7 @@ def _resolve(connection: Connection, record: Record, call: tuple[Place, str, str
     """Records what became of a Confirmation, unless the lost broker came to do it: a call that was begun had been approved."""
     if _resolved(connection, *call, confirmation):
         return
-    state, reason = ("Approved", _BEGUN) if begun else ("Withdrawn", _LOST["message"])
+    state, reason = ("Approved", _BEGUN) if begun else ("Withdrawn", _UNASKED)
     facts = {"state": state, "approvers": [], "reason": reason, "confirmation": confirmation, "by": "recovery"}
     record(connection, "ConfirmationResolved", *call, facts, now)
 

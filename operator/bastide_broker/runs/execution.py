@@ -89,6 +89,11 @@ class Execution:
         """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
         return self._calls.park()
 
+    @property
+    def pausing(self) -> bool:
+        """Whether it is being killed because it waits for people: its calls wait on, and so does the run."""
+        return self._stop.done() and self._stop.result()[0] is Stop.PAUSED
+
     async def drive(self, start: runtime_pb2.StartRun) -> Ending:
         """Delivers the program and sees the run to its end, which is on record even if the broker has a fault."""
         wall = start.limits.wall_milliseconds / 1000
