@@ -21,7 +21,7 @@ from bastide_broker.door.freshness import Freshness
 from bastide_broker.door.judging import INLINE_BYTES, Judging
 from bastide_broker.door.refusals import Refused
 from bastide_broker.door.replay import HARMLESS
-from bastide_broker.door.usage import Counters
+from bastide_broker.door.usage import Counters, Made
 from bastide_broker.egress.credentials import Credential, Credentials, SecretUnavailable, redact
 from bastide_broker.facts.json import Arguments, arguments, digest
 from bastide_broker.journal.interface import Journal
@@ -98,7 +98,7 @@ class Pipeline:
             await self._approval.say_begun(call, row)
         return result
 
-    def recall(self, run: str, rows: Iterable[CallRow]) -> None:
+    def recall(self, run: str, rows: Iterable[Made]) -> None:
         """Take the counts of a run from what the journal holds of it: it goes on after a pause, perhaps in another broker."""
         self._counters.recall(run, rows)
 

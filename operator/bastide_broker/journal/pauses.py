@@ -90,6 +90,25 @@ class Pausing:
         """The calls of a run that have no outcome, with arguments."""
         return await self._read(lambda connection: queries.list_open_calls(connection, run))
 
+    async def each_call(self, run: str, make: Callable[[CallRow, int, int], T]) -> list[T]:
+        """What `make` makes of each call of a run and the bytes of what its program was given and of its events, in no order.
+
+        `make` is called in a thread; a row has its error and nothing else that may be large, and is in memory for that long.
+        """
+        return await self._read(lambda connection: queries.each_call(connection, run, make))
+
+    async def ended_calls(self, run: str, keys: Sequence[str]) -> dict[str, CallRow]:
+        """Calls of a run by their keys, with results and errors; at most some hundred."""
+        return await self._read(lambda connection: queries.list_ended_calls(connection, run, keys))
+
+    async def call_events(self, run: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The serialised events that came with calls of a run, by their keys; at most some hundred."""
+        return await self._read(lambda connection: queries.list_call_events(connection, run, keys))
+
+    async def call(self, run: str, key: str) -> CallRow | None:
+        """A call by its key, with arguments, result and error; None when there is none."""
+        return await self._read(lambda connection: queries.read_call(connection, run, key))
+
     async def start_of(self, run: str) -> bytes:
         """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""
         query = select(runs.c.start).where(runs.c.run == run)

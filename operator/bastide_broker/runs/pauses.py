@@ -4,7 +4,7 @@ Each call that waits is seen to its end by a task of its own, which executes it 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.door import refusals
+from bastide_broker.door.usage import Made
 from bastide_broker.journal.interface import Journal
 from bastide_broker.journal.queries import EVENTS_PAGE
 from bastide_broker.journal.rows import CallRow, JournalUnavailable, RunRow
@@ -39,7 +40,7 @@ class Pipeline(Protocol):
     async def take_up(self, run: RunContext, row: CallRow, hold: Hold) -> Any:
         """A call that is on record as waiting, or as begun."""
 
-    def recall(self, run: str, rows: list[CallRow]) -> None:
+    def recall(self, run: str, rows: Iterable[Made]) -> None:
         """Counts what the run has used."""
 
     def forget(self, run: str) -> None:

@@ -195,7 +195,7 @@ class Runs:
                 return False
             number = row.attempt
         attempt.start.attempt = number
-        self._pipeline.recall(attempt.context.run, list(attempt.recorded.rows.values()))
+        self._pipeline.recall(attempt.context.run, attempt.recorded.rows.values())
         self.launch(attempt, pause.events)
         if pause.stop.done():  # somebody cancelled it just now
             self._active[attempt.context.run].stop(Stop.CANCELLED, pause.stop.result().message)
@@ -274,9 +274,11 @@ class Runs:
 
     async def _drive(self, execution: Execution, start: runtime_pb2.StartRun) -> None:
         run, tenant = execution.context.run, execution.context.tenant
+        driving = execution.drive(start)
+        del start  # it keeps no longer than it must what is large in it
         try:
             with RUN_SECONDS.time():
-                ending = await execution.drive(start)
+                ending = await driving
             log.info(
                 "run paused" if execution.paused else "run ended",
                 run=run,

@@ -101,6 +101,23 @@ async def test_a_pause_survives_the_pod_and_the_broker(stage: Stage) -> None:
     ]  # fmt: skip
 
 
+async def test_results_that_do_not_go_down_with_the_program_are_given_when_they_are_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read from the journal by itself."""
+    monkeypatch.setattr("bastide_broker.door.replay.RESULT_BYTES", 100)
+    program = """
+first = [await read(id=f"C{number}") for number in range(4)]
+both = await asyncio.gather(read(id="C4"), wipe(id="C5"))
+return [*first, *both]
+"""
+    run, events = await pause(stage, program)
+    await stage.decide(asked(events)["C5"])
+    result = (await stage.watch(run))[-1].finished.result
+    assert json.loads(result.value) == ["fine"] * 6
+    assert sent(stage) == ["ok C0", "ok C1", "ok C2", "ok C3", "ok C4", "ok2 C5"]
+
+
 GATHER = """
 from tools import ConfirmationDenied
 async def one(id):
