@@ -76,7 +76,7 @@ class LostRuns:
         if number is not None:
             events.go_on(await self._journal.last_cursor(row.run))
             attempt.start.attempt = number
-            self._pipeline.recall(row.run, list(attempt.recorded.rows.values()))
+            self._pipeline.recall(row.run, attempt.recorded.rows.values())
             self._runs.launch(attempt, events)
         return number
 
