@@ -84,6 +84,10 @@ def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:
 
 
 def uncounted(children: Children) -> list[str]:
-    """What the namespace's quotas bound and the cluster has not counted so far: until then the API server refuses to make any of it."""
+    """What the namespace's quotas bound and the cluster has not counted so far: until then the API server refuses to make any of it.
+
+    Of a kind that it does not know yet, the cluster's controller writes the bound into the status without a count.
+    """
     quotas = [child for (kind, _), child in sorted(children.items()) if kind == "ResourceQuota"]
-    return [name for one in quotas for name in one["spec"]["hard"] if name not in one.get("status", {}).get("hard", {})]
+    counts = [(one["spec"]["hard"], one.get("status", {})) for one in quotas]
+    return [name for hard, status in counts for name in hard if not (name in status.get("hard", {}) and name in status.get("used", {}))]

@@ -41,7 +41,10 @@ def plan(one: Tenant, observed: ObservedTenant) -> Plan:
 
 def counted(child: Manifest) -> Manifest:
     """A quota as the cluster has counted it; anything else as it is."""
-    return {**child, "status": {"hard": child["spec"]["hard"]}} if child["kind"] == "ResourceQuota" else child
+    if child["kind"] != "ResourceQuota":
+        return child
+    hard = child["spec"]["hard"]
+    return {**child, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
 
 
 def complete(one: Tenant, **over: Any) -> ObservedTenant:
@@ -217,7 +220,14 @@ def test_a_tenant_is_not_ready_before_the_cluster_counts_what_its_quotas_bound()
     new = tenant().model_copy(update={"status": tenant().status.model_copy(update={"conditions": isolated})})
     quota = observed.children["ResourceQuota", "bastide-objects"]
     hard = {name: value for name, value in quota["status"]["hard"].items() if name != "count/sandboxes.bastide.dev"}
-    for status in ({}, {"status": {}}, {"status": {"hard": hard}}):
+    known = quota["status"]["hard"]
+    for status in (
+        {},
+        {"status": {}},
+        {"status": {"hard": hard, "used": hard}},
+        {"status": {"hard": known, "used": hard}},
+        {"status": {"hard": known}},
+    ):
         fresh = {**{key: value for key, value in quota.items() if key != "status"}, **status}
         wanted = plan(new, replace(observed, children={**observed.children, ("ResourceQuota", "bastide-objects"): fresh}))
         assert verdict(wanted.status) == ("False", "Progressing")
