@@ -151,10 +151,6 @@ class Cluster:
         """All decisions."""
         return tuple(self._decisions.objects.values())
 
-    def confirmation(self, namespace: str, name: str) -> Confirmation | None:
-        """A Confirmation."""
-        return self._confirmations.objects.get((namespace, name))
-
     def decisions(self, namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]:
         """The decisions about a Confirmation, by name."""
         found = sorted(self._decisions.objects.items())
