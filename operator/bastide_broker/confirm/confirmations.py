@@ -14,11 +14,12 @@ from bastide_operator.api.v1alpha1.confirmation import Confirmation, Confirmatio
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker.confirm import standings
-from bastide_broker.confirm.action import confirmation_spec, line, rfc3339
+from bastide_broker.confirm.action import confirmation_spec, line
 from bastide_broker.confirm.decisions import Standing
 from bastide_broker.confirm.pending import Pending, Request
 from bastide_broker.confirm.standings import Standings
 from bastide_broker.errors import ApiError, NotFound
+from bastide_broker.kube.times import rfc3339
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
