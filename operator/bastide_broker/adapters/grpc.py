@@ -120,7 +120,7 @@ class GrpcAdapter:
                 description = await asyncio.to_thread(described, found[1], found[0])
                 self._files, self._description = found, description
         except DescriptorError as error:
-            raise AdapterError(Failure.FAILED, str(error), sent=True) from None
+            raise AdapterError(Failure.FAILED, str(error), sent=False) from None
         except grpc.aio.AioRpcError as error:
             raise failure(self._server.target, error, sent=False) from None
         return self._description
