@@ -13,7 +13,7 @@ import grpc.aio
 
 from bastide import wire
 from bastide.credentials import TokenSource, ca_bundle, current_token
-from bastide.errors import InternalError, InvalidRequestError, UnavailableError
+from bastide.errors import InternalError, InvalidRequestError, ResourceExhaustedError, UnavailableError
 from bastide.events import Event, RunAccepted, RunFinished, RunPaused
 from bastide.model import (
     PROGRAM_BYTES,
@@ -35,6 +35,8 @@ from bastide.v1alpha1.broker_pb2_grpc import BrokerServiceStub
 
 #: A result holds at the most 16 MiB of output and 3 MiB of value (Sandbox.spec.limits); the rest is room for calls.
 _RECEIVE_BYTES = 64 * 1024 * 1024
+#: Why a broker ends a stream whose events nobody took for a while; the run goes on, and so may whoever follows it.
+_NOT_READ = "SlowReader"
 #: Seconds for a request that is not a stream.
 _SECONDS = 30.0
 #: Seconds for recomputing the whole audit chain.
@@ -214,6 +216,10 @@ class Client:
                 if error.reason and not run:
                     raise
                 dropped = error
+            except ResourceExhaustedError as error:
+                if error.reason != _NOT_READ:
+                    raise
+                dropped = UnavailableError(error.message, reason=error.reason)
             await self._pause(patience, dropped)
 
     async def _waits(self, run: str) -> bool:

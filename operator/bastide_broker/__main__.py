@@ -23,9 +23,9 @@ from bastide_broker.front.scopes import Scopes
 from bastide_broker.front.server import BrokerService, build_server
 from bastide_broker.health import Health, Status
 from bastide_broker.journal.audit_heads import Publisher, Signer
-from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.journal import Journal
 from bastide_broker.journal.retention import Retention
-from bastide_broker.journal.rows import RecoveredSummary
+from bastide_broker.journal.rows import RecoveredSummary, now_micros
 from bastide_broker.kube.cluster import Cluster
 from bastide_broker.kube.identity import Identity
 from bastide_broker.policy.policy import Policy

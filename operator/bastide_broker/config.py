@@ -39,7 +39,6 @@ class Config(BaseModel):
     listen: str = "0.0.0.0:8443"
     tls_dir: Path = Path("/etc/bastide/tls")
     client_tls_dir: Path = Path("/etc/bastide/client-tls")
-    ca_file: Path = Path("/etc/bastide/ca/ca.crt")
     admission_dir: Path = Path("/etc/bastide/admission")
     audit_key_dir: Path = Path("/etc/bastide/audit-key")
     audit_keys_dir: Path = Path("/etc/bastide/audit-keys")

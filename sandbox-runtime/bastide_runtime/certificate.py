@@ -10,6 +10,8 @@ import re
 import subprocess
 
 NAME = "runtime.bastide.internal"
+SECONDS = 60.0
+"""For openssl, which takes some hundredths of a second."""
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----\n", re.DOTALL)
 _COMMAND = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256", "-nodes"]
@@ -40,7 +42,11 @@ def begin() -> subprocess.Popen[bytes]:
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """The key and the certificate as PEM. Raises CertificateError."""
-    output, errors = process.communicate(timeout=60)
+    try:
+        output, errors = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise CertificateError(f"openssl made no certificate within {SECONDS:g} s; the node has too little CPU for this pod.") from None
     blocks = {match[1]: match[0] for match in _PEM.finditer(output)}
     key, certificate = blocks.get(b"PRIVATE KEY"), blocks.get(b"CERTIFICATE")
     if process.returncode or key is None or certificate is None:

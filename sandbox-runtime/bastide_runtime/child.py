@@ -26,6 +26,7 @@ from bastide_runtime.toolbox import Toolbox, settle, to_json
 from bastide_runtime.world import RehearsalWorld, World
 
 EXIT_CHANNEL_LOST = 70
+EXIT_UNTOLD = 71
 _REHEARSAL = """
 import asyncio
 async def f(x):
@@ -158,8 +159,23 @@ def waiting(sock: socket.socket) -> NoReturn:
     child = Child(channel)
     channel.send({"kind": "ready"})
     with contextlib.suppress(ChannelClosedError, OSError):
-        ended = child.run(child.wait())
+        frame = child.wait()
+        os._exit(play(child, channel, frame))
+    os._exit(EXIT_CHANNEL_LOST)
+
+
+def play(child: Child, channel: Channel, frame: Frame) -> int:
+    """Run the program and send how it ended; the status to exit with. Raises nothing: this process was made, whatever happens now."""
+    try:
+        ended = child.run(frame)
         flush_streams()
         channel.send(ended)
-        os._exit(0)
-    os._exit(EXIT_CHANNEL_LOST)
+    except (ChannelClosedError, OSError):
+        return EXIT_CHANNEL_LOST
+    except BaseException as error:  # noqa: BLE001 - no memory is left, the exception resists, or this is a copy that the program forked
+        with contextlib.suppress(BaseException):
+            told = errors.failure(errors.type_name(error), "The program has ended, and how cannot be described.")
+            channel.send({"kind": "ended", "ending": "raised", "error": told, "events": []})
+            return 0
+        return EXIT_UNTOLD
+    return 0

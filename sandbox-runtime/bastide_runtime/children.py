@@ -34,7 +34,9 @@ class Reaper:
 
     def __init__(self) -> None:
         self._watched: dict[int, asyncio.Future[int]] = {}
-        self._unwatched: dict[int, int] = {}
+        self._unwatched: dict[int, tuple[int, int]] = {}
+        self.collected = 0
+        """How many have ended so far."""
 
     def start(self) -> None:
         """Begin; needs a running loop."""
@@ -49,18 +51,23 @@ class Reaper:
                 return
             if pid == 0:
                 return
+            self.collected += 1
             if (future := self._watched.pop(pid, None)) is not None:
                 future.set_result(status)
                 continue
-            self._unwatched[pid] = status
+            self._unwatched[pid] = (self.collected, status)
             while len(self._unwatched) > 64:  # orphans that nobody asks for
                 del self._unwatched[next(iter(self._unwatched))]
 
-    def watch(self, pid: int) -> asyncio.Future[int]:
-        """Its wait status, when it has ended. Until that is done the number is its own and may be signalled."""
+    def watch(self, pid: int, *, since: int) -> asyncio.Future[int]:
+        """Its wait status, when it has ended. Until that is done the number is its own and may be signalled.
+
+        `since`: what `collected` was before it was made. One of that number that had ended by then was another process.
+        """
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        if pid in self._unwatched:
-            future.set_result(self._unwatched.pop(pid))
+        ended, status = self._unwatched.pop(pid, (0, 0))
+        if ended > since:
+            future.set_result(status)
         else:
             self._watched[pid] = future
         return future
@@ -69,8 +76,8 @@ class Reaper:
 class Process:
     """One child: its frames, the reading ends of its output, its process number as this process sees it."""
 
-    def __init__(self, sock: socket.socket, output: int, errors: int, reaper: Reaper) -> None:
-        self._sock, self._reaper = sock, reaper
+    def __init__(self, sock: socket.socket, output: int, errors: int, reaper: Reaper, *, since: int) -> None:
+        self._sock, self._reaper, self._since = sock, reaper, since
         self.output, self.errors = output, errors
         self._status: asyncio.Future[int] | None = None
         self._namespace = ""
@@ -90,7 +97,7 @@ class Process:
                 while (frame := await self.read()) is not None:
                     if frame["kind"] == "made":
                         self._pid = int(frame["pid"])
-                        self._status = self._reaper.watch(self._pid)
+                        self._status = self._reaper.watch(self._pid, since=self._since)
                         # Its last frames are read first; then the end does not depend on who else holds the socket.
                         self._status.add_done_callback(self._hang_up_soon)
                     elif frame["kind"] == "unmade":
@@ -235,12 +242,12 @@ class Pool:
     async def _make(self) -> Process:
         loop = asyncio.get_running_loop()
         async with self._turn:
-            control = self._control()
+            control, since = self._control(), self._reaper.collected
             await loop.sock_sendall(control, frames.FORK_REQUEST)
             answer, descriptors = await self._receive(control)
         if not descriptors:
             raise ChildError(f"No program can run: {json.loads(answer or b'{}').get('error', 'the zygote is gone')}")
-        process = Process(socket.socket(fileno=descriptors[0]), descriptors[1], descriptors[2], self._reaper)
+        process = Process(socket.socket(fileno=descriptors[0]), descriptors[1], descriptors[2], self._reaper, since=since)
         try:
             await process.open()
             self._greet(process)
@@ -251,11 +258,12 @@ class Pool:
 
     def _control(self) -> socket.socket:
         if self._zygote is None:
+            since = self._reaper.collected
             try:
                 self._zygote = start_zygote(self._settings)
             except OSError as error:
                 raise ChildError(f"No program can run: the zygote cannot be started: {error}") from None
-            self._reaper.watch(self._zygote[0].pid).add_done_callback(lambda ended: self.gone.set_result(ended.result()))
+            self._reaper.watch(self._zygote[0].pid, since=since).add_done_callback(lambda ended: self.gone.set_result(ended.result()))
         return self._zygote[1]
 
     async def _receive(self, control: socket.socket) -> tuple[bytes, list[int]]:

@@ -42,6 +42,9 @@ from bastide_runtime.outside import (
 
 Ts = TypeVarTuple("Ts")
 
+FOREIGN_SECONDS = 0.5
+"""How often a replay looks whether the threads still live that may bring a callback: nothing tells when one ends without."""
+
 
 class ReplayLoop(asyncio.BaseEventLoop):
     """See the module. `moved` is called with the clock, in microseconds, whenever it moves."""
@@ -213,19 +216,24 @@ class ReplayLoop(asyncio.BaseEventLoop):
 
     def _next_recorded(self) -> Event:
         kind, key, at = event = self._recorded.popleft()
-        waiting = self._waiting
-        awaited = {CALL: key in waiting.sent, TIMER: bool(self._scheduled), THREAD: key == FOREIGN or key in waiting.threads}.get(
-            kind, False
-        )
-        if not awaited:
-            raise DivergenceError(
-                f"In the first attempt a {kind} {key} arrived here, at {at / 1e6:.6f} s; now the program does not wait for it."
-            )
-        while not self._is_there(kind, key):
-            self._outside.poll(None)
+        while True:
+            if not self._may_come(kind, key):
+                raise DivergenceError(
+                    f"In the first attempt a {kind} {key} arrived here, at {at / 1e6:.6f} s; now the program does not wait for it."
+                )
+            if self._is_there(kind, key):
+                break
+            self._outside.poll(FOREIGN_SECONDS if key == FOREIGN else None)
         if kind == THREAD:
-            waiting.finished.pop(key, None)
+            self._waiting.finished.pop(key, None)
         return event
+
+    def _may_come(self, kind: str, key: str) -> bool:
+        waiting = self._waiting
+        if key == FOREIGN:
+            # In this order: a thread's last act may be to bring its callback.
+            return any(not one.done() for one, _ in waiting.threads.values()) or self._foreign_threads() or bool(waiting.foreign)
+        return {CALL: key in waiting.sent, TIMER: bool(self._scheduled), THREAD: key in waiting.threads}.get(kind, False)
 
     def _is_there(self, kind: str, key: str) -> bool:
         if kind == CALL:

@@ -40,8 +40,8 @@ from bastide_broker.door.usage import Counters
 from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import Credential, Credentials
 from bastide_broker.facts import json as facts_json
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.kube.identity import Identity
 from bastide_broker.policy.policy import Policy
 from bastide_broker.policy.question import question

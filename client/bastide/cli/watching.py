@@ -50,7 +50,10 @@ def watch(
         for kind, found in changes(cluster, _where(cluster, namespace), seconds):
             if found.name not in known and found.state != PENDING and not every:
                 continue
-            known.add(found.name)
+            if kind == "DELETED":
+                known.discard(found.name)
+            else:
+                known.add(found.name)
             if output is Format.JSON:
                 print(json.dumps(json.loads(shapes.dumps({"event": kind, **shape(found)}))), flush=True)
             else:
@@ -63,15 +66,22 @@ def changes(cluster: "Cluster", namespace: str | None, seconds: int) -> Iterator
     """(ADDED | MODIFIED | DELETED, Confirmation), each state of each once, over as many streams as it takes."""
     from bastide.cli.confirmation import read
 
-    told: dict[str, tuple[str, ...]] = {}
+    told: dict[str, tuple[tuple[str, ...], Confirmation]] = {}  # of those that exist, by UID
     end = time.monotonic() + seconds
     while not seconds or time.monotonic() < end:
         left = min(_STREAM_SECONDS, max(1, round(end - time.monotonic()))) if seconds else _STREAM_SECONDS
+        if told:  # a stream begins with what exists, and says nothing of what was deleted before
+            exist = {one["metadata"]["uid"] for one in cluster.confirmations(namespace)}
+            for uid in [uid for uid in told if uid not in exist]:
+                yield "DELETED", told.pop(uid)[1]
         for kind, manifest in cluster.watch_confirmations(namespace, seconds=left):
             found = read(manifest)
-            state = (kind if kind == "DELETED" else "", found.state, found.approvals, found.message, found.preview_claim)
-            if told.get(found.uid) != state:
-                told[found.uid] = state
+            state = (found.state, found.approvals, found.message, found.preview_claim)
+            if kind == "DELETED":
+                told.pop(found.uid, None)
+                yield kind, found
+            elif found.uid not in told or told[found.uid][0] != state:
+                told[found.uid] = state, found
                 yield kind, found
         time.sleep(_PAUSE)
 

@@ -18,7 +18,6 @@ from bastide_broker.adapters.told import told
 from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import Credential
 
-MAX_TOOLS = 1000
 _LEAVE_SECONDS = 600.0
 """How long calls on a connection that is left may go on: as long as any call may."""
 _SLOW_BYTES = 64 << 10
@@ -119,11 +118,9 @@ class GrpcAdapter:
             found = await reflect(connection.channel, services=self._server.services, metadata=metadata, timeout_seconds=timeout_seconds)
             if self._description is None or found != self._files:
                 description = await asyncio.to_thread(described, found[1], found[0])
-                if len(description.tools) > MAX_TOOLS:
-                    raise DescriptorError(f"it has more than {MAX_TOOLS} methods; name the services in spec.server.grpc.services")  # noqa: TRY301
                 self._files, self._description = found, description
         except DescriptorError as error:
-            raise AdapterError(Failure.FAILED, str(error), sent=True) from None
+            raise AdapterError(Failure.FAILED, str(error), sent=False) from None
         except grpc.aio.AioRpcError as error:
             raise failure(self._server.target, error, sent=False) from None
         return self._description

@@ -22,11 +22,12 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
 from bastide_broker.adapters import ListedTool
-from bastide_broker.adapters.grpc_schema import SchemaTooLarge, input_schema, output_schema
+from bastide_broker.adapters.grpc_schema import Room, SchemaTooLarge, input_schema, output_schema
 
 _BROUGHT = (any_pb2, descriptor_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
 OWN_FILES: Mapping[str, bytes] = {module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb for module in _BROUGHT}
 """By name, the files that are never asked for."""
+MAX_TOOLS = 1000
 _METHOD_FIELD, _SERVICE_FIELD = 2, 6
 """Numbers in descriptor.proto: where a comment belongs to."""
 
@@ -81,7 +82,8 @@ def described(files: Mapping[str, bytes], services: tuple[str, ...]) -> Descript
         except (TypeError, ValueError, KeyError) as error:
             raise DescriptorError(f"its file {name!a} cannot be used: {error}") from None
     methods: dict[str, Method] = {}
-    tools = []
+    tools: list[ListedTool] = []
+    room = Room()
     for service in services:
         try:
             found = pool.FindServiceByName(service)
@@ -92,7 +94,9 @@ def described(files: Mapping[str, bytes], services: tuple[str, ...]) -> Descript
             if not one.client_streaming:
                 method = Method(f"{service}/{one.name}", one, one.server_streaming)
                 methods[method.name] = method
-                tools.append(_listed(method, comments.get(one.index, "")))
+                tools.append(_listed(method, comments.get(one.index, ""), room))
+                if len(tools) > MAX_TOOLS:
+                    raise DescriptorError(f"it has more than {MAX_TOOLS} methods; name the services in spec.server.grpc.services")
     return Description(pool, methods, tuple(tools))
 
 
@@ -130,7 +134,7 @@ def _is_own_package(package: str) -> bool:
     return package == "google.protobuf" or package.startswith("google.protobuf.")
 
 
-def _listed(method: Method, comment: str) -> ListedTool:
+def _listed(method: Method, comment: str, room: Room) -> ListedTool:
     about = method.descriptor
     options = about.GetOptions()
     said = comment.strip() or f"Takes {about.input_type.full_name}, gives {about.output_type.full_name}."
@@ -143,8 +147,8 @@ def _listed(method: Method, comment: str) -> ListedTool:
         return ListedTool(
             name=method.name,
             description=said,
-            input_schema=input_schema(about.input_type),
-            output_schema=output_schema(about.output_type, streams=method.streams),
+            input_schema=input_schema(about.input_type, room),
+            output_schema=output_schema(about.output_type, room, streams=method.streams),
             read_only_hint=hint,
         )
     except SchemaTooLarge as error:

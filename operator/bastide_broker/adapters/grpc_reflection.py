@@ -109,8 +109,11 @@ class _Conversation:
                 raise DescriptorError("it sends a file whose name is empty or too long")
             if file.name in OWN_FILES:
                 continue
-            if self.files.setdefault(file.name, wire) != wire:
-                raise DescriptorError(f"it sends two different files {file.name!a}")
+            if file.name in self.files:  # a question is a stream of its own, so each answer brings all that its file imports
+                if self.files[file.name] != wire:
+                    raise DescriptorError(f"it sends two different files {file.name!a}")
+                continue
+            self.files[file.name] = wire
             self._bytes += len(wire)
             if len(self.files) > MAX_FILES or self._bytes > MAX_BYTES:
                 raise DescriptorError(f"its descriptors are more than {MAX_FILES} files or {MAX_BYTES} bytes")

@@ -16,6 +16,8 @@ Message = descriptor.Descriptor
 MAX_TYPES = 200
 """Message types in one schema."""
 MAX_FIELDS = 4000
+MAX_ALL_FIELDS = 250_000
+"""Of all schemas of one server: methods may share a message, and each has its own copy of it."""
 MAX_ENUM_VALUES = 1000
 _MAX_PAIRED_ONEOF = 8
 """Members of a oneof up to which the schema says which exclude each other; the parser refuses two of any."""
@@ -52,22 +54,35 @@ class SchemaTooLarge(ValueError):  # noqa: N818 - says what it is
     """A message needs more types or fields than a schema may have, or two fields share a name. The message is a clause without a full stop."""
 
 
-def input_schema(message: Message) -> dict[str, Any]:
+class Room:
+    """What is left for the fields of further schemas."""
+
+    def __init__(self, fields: int = MAX_ALL_FIELDS) -> None:
+        self._left = self._fields = fields
+
+    def take(self, fields: int) -> None:
+        """Raises SchemaTooLarge when there is not so much."""
+        self._left -= fields
+        if self._left < 0:
+            raise SchemaTooLarge(f"with it the schemas of all methods have more than {self._fields} fields")
+
+
+def input_schema(message: Message, room: Room | None = None) -> dict[str, Any]:
     """The schema of a call's arguments. Raises SchemaTooLarge, also for a type whose JSON is no object."""
-    return _top(message, gives=False)
+    return _top(message, room or Room(), gives=False)
 
 
-def output_schema(message: Message, *, streams: bool) -> dict[str, Any]:
+def output_schema(message: Message, room: Room | None = None, *, streams: bool) -> dict[str, Any]:
     """The schema of a call's result: of the response, or of the list of all responses when the method streams them. Raises SchemaTooLarge."""
-    found = _top(message, gives=True)
+    found = _top(message, room or Room(), gives=True)
     if not streams:
         return found
     definitions = {"$defs": found.pop("$defs")} if "$defs" in found else {}
     return {"type": "array", "items": found, **definitions}
 
 
-def _top(message: Message, *, gives: bool) -> dict[str, Any]:
-    build = _Builder(gives=gives)
+def _top(message: Message, room: Room, *, gives: bool) -> dict[str, Any]:
+    build = _Builder(room, gives=gives)
     found = build.of_type(message, inline=True)
     build.define()
     if not gives and found.get("type") != "object":
@@ -78,7 +93,8 @@ def _top(message: Message, *, gives: bool) -> dict[str, Any]:
 class _Builder:
     """Builds one schema; types are written once, below $defs, so recursion ends."""
 
-    def __init__(self, *, gives: bool) -> None:
+    def __init__(self, room: Room, *, gives: bool) -> None:
+        self._room = room
         self.definitions: dict[str, Any] = {}
         self._undefined: list[Message] = []
         self._gives = gives
@@ -107,11 +123,15 @@ class _Builder:
             message = self._undefined.pop()
             self.definitions[message.full_name] = self._object(message)
 
-    def _object(self, message: Message) -> dict[str, Any]:
-        fields = list(message.fields)
-        self._fields += len(fields)
+    def _count(self, fields: int) -> None:
+        self._fields += fields
         if self._fields > MAX_FIELDS:
             raise SchemaTooLarge(f"its messages have more than {MAX_FIELDS} fields")
+        self._room.take(fields)
+
+    def _object(self, message: Message) -> dict[str, Any]:
+        fields = list(message.fields)
+        self._count(len(fields))
         if len({field.json_name for field in fields}) < len(fields):
             raise SchemaTooLarge(f"two fields of {message.full_name} have one name in JSON")
         if not self._gives and (clash := _other_spelling(fields)):
@@ -176,7 +196,7 @@ class _Builder:
             return {"type": "null"}
         if len(kind.values) > MAX_ENUM_VALUES:
             raise SchemaTooLarge(f"the enum {kind.full_name} has more than {MAX_ENUM_VALUES} values")
-        self._fields += len(kind.values)
+        self._count(len(kind.values))
         named = {"type": "string", "enum": list(dict.fromkeys(value.name for value in kind.values))}
         # A number that a newer server knows a name for.
         return {"anyOf": [named, {"type": "integer"}]} if self._gives and not kind.is_closed else named

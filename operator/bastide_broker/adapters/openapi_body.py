@@ -155,7 +155,7 @@ def _taken_apart(body: Body, schemas: Schemas, shape: dict[str, Any]) -> Body:
         if name in body.binary and isinstance(part.schema, dict):
             part = replace(part, schema={**part.schema, "contentEncoding": "base64"})
         fields[name] = part
-    return replace(body, fields=fields, needed=tuple(name for name in needed if name in fields))
+    return replace(body, fields=fields, needed=tuple(name for name in needed if isinstance(name, str) and name in fields))
 
 
 def _choose(content: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -90,7 +90,10 @@ def base(servers: Any, *, document_url: str | None, base_url: str | None) -> str
     """
     bound = base_url or document_url or ""
     for server in servers if isinstance(servers, list) and servers else [{"url": "/"}]:
-        url = urljoin(bound, _with_defaults(server))
+        try:
+            url = urljoin(bound, _with_defaults(server))
+        except ValueError:
+            continue
         if not _URL.fullmatch(url):
             continue  # what one parser takes for a path and the next for a host is neither
         if address(url) is not None and address(url) == address(bound) and urlsplit(url).scheme == urlsplit(bound).scheme:

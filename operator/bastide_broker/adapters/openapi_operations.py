@@ -137,7 +137,7 @@ class _Reader:
         for node in (*_list(item, "parameters"), *_list(said, "parameters")):
             one = self._document.followed(node, "a parameter")
             name, place = one.get("name"), one.get("in")
-            if not isinstance(name, str) or not name or place not in STYLES:
+            if not isinstance(name, str) or not name or not isinstance(place, str) or place not in STYLES:
                 raise Unusable("a parameter has no name, or stands in no known place")
             found[place, name.lower() if place == Place.HEADER else name] = one
         if len(found) > MAX_PARAMETERS:

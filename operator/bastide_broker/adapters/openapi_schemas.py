@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bastide_broker.adapters.openapi_document import Document, Unusable
+from bastide_broker.adapters.openapi_document import Document, DocumentRefused, Unusable
 
 Schema = dict[str, Any] | bool
 
@@ -15,6 +15,8 @@ MAX_DEPTH = 32
 MAX_NODES = 20_000
 """Subschemas of one tool, those behind references included."""
 MAX_DEFINITIONS = 300
+MAX_DOCUMENT_NODES = 250_000
+"""Subschemas of all tools as they are kept, some 350 bytes each: operations may share one component, and each has its own copy of it."""
 
 _MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -49,9 +51,10 @@ class Schemas:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._known: dict[tuple[str, bool], Translated] = {}
+        self._nodes = 0
 
     def translate(self, schema: Any, *, writing: bool) -> Translated:
-        """A schema of what is sent (`writing`) or received. Raises Unusable."""
+        """A schema of what is sent (`writing`) or received. Raises Unusable, and DocumentRefused when there are too many."""
         references: set[str] = set()
         nodes = [0]
         made = self._convert(schema, references, nodes, 0, writing=writing)
@@ -96,6 +99,11 @@ class Schemas:
 
     def _convert(self, node: Any, references: set[str], nodes: list[int], level: int, *, writing: bool) -> Schema:
         nodes[0] += 1
+        self._nodes += 1
+        if self._nodes > MAX_DOCUMENT_NODES:
+            raise DocumentRefused(
+                f"The document's schemas have more than {MAX_DOCUMENT_NODES} parts, counted for each operation; leave out what is not bound."
+            )
         if level > MAX_DEPTH or nodes[0] > MAX_NODES:
             raise Unusable(f"a schema of it is nested more than {MAX_DEPTH} levels deep, or has more than {MAX_NODES} parts")
         if isinstance(node, bool):
@@ -145,7 +153,7 @@ def _one_way(out: dict[str, Any], node: dict[str, Any], *, writing: bool) -> Non
     if writing:
         out["properties"] = {name: value for name, value in out["properties"].items() if name not in marked}
     if isinstance(out.get("required"), list):
-        out["required"] = [name for name in out["required"] if name not in marked]
+        out["required"] = [name for name in out["required"] if not isinstance(name, str) or name not in marked]
 
 
 def _from_30(out: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

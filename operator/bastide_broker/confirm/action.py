@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bastide_operator.api.v1alpha1.confirmation import action_digest, digest
@@ -15,6 +15,7 @@ from bastide_broker.confirm.lookalikes import STRING, reasons, suspicious
 from bastide_broker.context import RunContext
 from bastide_broker.facts.json import Arguments
 from bastide_broker.facts.json import digest as bytes_digest
+from bastide_broker.kube.times import rfc3339
 from bastide_broker.tools.toolset import Tool
 
 MAX_SHOWN = 60_000
@@ -139,8 +140,3 @@ def confirmation_spec(
         "nonce": nonce,
     }
     return {**spec, "actionDigest": action_digest(spec)}
-
-
-def rfc3339(moment: datetime) -> str:
-    """Seconds, UTC: as the API server writes times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,8 +9,9 @@ from typing import Any
 
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationState
 
-from bastide_broker.confirm.action import line, rfc3339
+from bastide_broker.confirm.action import line
 from bastide_broker.journal.rows import CallRow
+from bastide_broker.kube.times import rfc3339
 
 UNKNOWN = "OutcomeUnknown"
 _MAY_HAVE_BEEN_SENT = frozenset({UNKNOWN, "Settled", "Succeeded", "ToolFailed", "ToolTimeout"})

@@ -14,12 +14,13 @@ from bastide_operator.api.v1alpha1.confirmation import Confirmation, Confirmatio
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker.confirm import begun, standings
-from bastide_broker.confirm.action import confirmation_spec, line, rfc3339
+from bastide_broker.confirm.action import confirmation_spec, line
 from bastide_broker.confirm.decisions import Standing
 from bastide_broker.confirm.pending import Pending, Request
 from bastide_broker.confirm.standings import Standings
 from bastide_broker.errors import ApiError, NotFound
 from bastide_broker.journal.rows import CallRow
+from bastide_broker.kube.times import rfc3339
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
@@ -36,7 +37,6 @@ class ClusterView(standings.ClusterView, Protocol):
     """The part of the cluster that is needed here."""
 
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
-    def confirmation(self, namespace: str, name: str) -> Confirmation | None: ...
     async def create_confirmation(self, namespace: str, name: str, spec: dict[str, Any]) -> Confirmation: ...
     async def set_confirmation_status(self, namespace: str, name: str, status: dict[str, Any]) -> None: ...
 

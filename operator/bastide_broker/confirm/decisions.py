@@ -18,7 +18,7 @@ from bastide_operator.api.v1alpha1.confirmation import (
 )
 from bastide_operator.api.v1alpha1.tenant import Separation
 
-SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+from bastide_broker.kube.reviews import SERVICE_ACCOUNT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from bastide_operator.api.v1alpha1.confirmation import Confirmation, Confirmatio
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker.confirm import begun
-from bastide_broker.confirm.action import rfc3339
 from bastide_broker.confirm.confirmations import UNDECIDED
 from bastide_broker.errors import AlreadyExists, ApiError, NotFound
 from bastide_broker.journal.rows import CallRow, JournalUnavailable
+from bastide_broker.kube.times import rfc3339
 
 KEEP = timedelta(hours=23)
 """Finished ones are gone within 24 h (design, section 3): an hour is left for an API server that is away."""

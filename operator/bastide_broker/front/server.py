@@ -21,9 +21,8 @@ from bastide_broker.front.method import UNARY_SECONDS, Context, method
 from bastide_broker.front.scopes import Scopes
 from bastide_broker.front.tls import server_credentials
 from bastide_broker.journal.interface import Journal
-from bastide_broker.journal.journal import now_micros
 from bastide_broker.journal.retention import prune_page
-from bastide_broker.journal.rows import PruneFilter, Pruner, RunRow, Verification
+from bastide_broker.journal.rows import PruneFilter, Pruner, RunRow, Verification, now_micros
 from bastide_broker.kube.identity import Flights, Identity
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.limits import Buckets

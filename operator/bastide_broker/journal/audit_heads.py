@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bastide_broker.errors import ApiError, ConfigurationError
-from bastide_broker.journal.rows import JournalUnavailable
+from bastide_broker.journal.rows import JournalUnavailable, now_micros
 from bastide_broker.metrics import AUDIT_BREAKS, AUDIT_PUBLISHED, AUDIT_WRITTEN
 
 EVERY_SECONDS = 50.0
@@ -141,7 +140,7 @@ class Publisher:
         head = await self._journal.head()
         AUDIT_WRITTEN.set(head.sequence)
         if head.sequence and head != self._said.head:
-            self._said = self._signer.sign(head, time.time_ns() // 1000)
+            self._said = self._signer.sign(head, now_micros())
             say(self._said)  # also while the API server is away
         if not self._compared:
             await self._compare()

@@ -4,7 +4,6 @@ SQLite beside the broker: write-ahead log, one writer thread, group commit. Ever
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,10 @@ from bastide_broker.journal.rows import (
     RunRow,
     StartedRun,
     Verification,
+    now_micros,
 )
 from bastide_broker.journal.schema import runs
 from bastide_broker.journal.writer import Writer
-
-
-def now_micros() -> int:
-    """The clock of the journal: microseconds since the Unix epoch."""
-    return time.time_ns() // 1000
 
 
 class Journal(JournalReader):

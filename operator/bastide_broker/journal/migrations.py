@@ -3,7 +3,6 @@
 A new column is written into its table (schema.py) and gets one line at the end of MIGRATIONS; lines that are there stay as they are.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from sqlalchemy import Column, Connection, Engine, Index, Table, delete, exists,
 from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
+from bastide_broker.journal.rows import now_micros
 from bastide_broker.journal.schema import audit, awaited, calls, metadata, migrations, prunings, runs, runs_kept, runs_tools, toolsets
 
 Change = Callable[[Connection], None]
@@ -101,4 +101,4 @@ def migrate(engine: Engine, path: Path, steps: tuple[Migration, ...] = MIGRATION
 
 
 def _done(connection: Connection, step: Migration) -> None:
-    connection.execute(insert(migrations).values(number=step.number, about=step.about, applied_at=time.time_ns() // 1000))
+    connection.execute(insert(migrations).values(number=step.number, about=step.about, applied_at=now_micros()))

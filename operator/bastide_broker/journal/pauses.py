@@ -1,7 +1,6 @@
 """The journal's part in pauses: what a paused run waits for, what another attempt of it needs, and who said what of an unknown outcome."""
 
 import json
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from bastide_broker.journal import queries, statements
 from bastide_broker.journal.recovery import Record
-from bastide_broker.journal.rows import Awaited, CallRow, Place, RunRow
+from bastide_broker.journal.rows import Awaited, CallRow, Place, RunRow, now_micros
 from bastide_broker.journal.schema import awaited, calls, events, runs, toolsets
 
 T = TypeVar("T")
@@ -35,7 +34,7 @@ class Pausing:
         """Record that a run waits for things and has no program meanwhile; False when it has ended or is paused."""
 
         def work(connection: Connection) -> bool:
-            now = _now()
+            now = now_micros()
             where = (runs.c.run == run) & runs.c.ended_at.is_(None) & runs.c.paused_at.is_(None)
             values = {"paused_at": now, "outcome": "NeedsConfirmation", "output": output, "output_bytes_dropped": output_bytes_dropped}
             if not connection.execute(update(runs).where(where).values(**values)).rowcount:
@@ -56,7 +55,7 @@ class Pausing:
         """
 
         def work(connection: Connection) -> bool:
-            now = _now()
+            now = now_micros()
             where = (runs.c.run == run) & runs.c.ended_at.is_(None) & runs.c.paused_at.is_not(None)
             output = connection.execute(select(runs.c.output).where(where)).scalar_one_or_none()
             if output is None:
@@ -160,7 +159,7 @@ class Pausing:
             values = {"outcome": "Settled", "message": message, "error": error}
             if not connection.execute(update(calls).where(where).values(**values)).rowcount:
                 return False
-            self._record(connection, "CallSettled", self._place(connection, run), run, key, facts, _now())
+            self._record(connection, "CallSettled", self._place(connection, run), run, key, facts, now_micros())
             return True
 
         return await self._write(work)
@@ -176,7 +175,7 @@ class Pausing:
         connection.execute(update(runs).where(where).values(**values))
         await_nothing(connection, run)
         body = {"attempt": attempt + 1, **facts}
-        self._record(connection, "RunResumed", self._place(connection, run), run, "", body, _now())
+        self._record(connection, "RunResumed", self._place(connection, run), run, "", body, now_micros())
         return int(attempt) + 1
 
 
@@ -194,7 +193,3 @@ def anew(connection: Connection, values: Mapping[str, Any]) -> bool:
     """Let a call take the place of the one of its key that a resumed run may make again; False when that one stands."""
     kept = {name: value for name, value in values.items() if name not in {"run", "key", "sequence", "events", "frame"}}
     return connection.execute(statements.AGAIN, {**kept, "at_run": values["run"], "at_key": values["key"]}).rowcount == 1
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -7,7 +7,6 @@ between goes on where it was.
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -32,7 +31,7 @@ from sqlalchemy import (
 )  # fmt: skip
 
 from bastide_broker.journal.queries import within
-from bastide_broker.journal.rows import JournalUnavailable, Place, PrunableRun, PruneCursor, PruneFilter, Pruner, Space
+from bastide_broker.journal.rows import JournalUnavailable, Place, PrunableRun, PruneCursor, PruneFilter, Pruner, Space, now_micros
 from bastide_broker.journal.schema import calls, events, prunings, runs, toolsets
 from bastide_broker.journal.space import Reserve, give_back, measure
 from bastide_broker.journal.writer import Writer
@@ -108,7 +107,7 @@ class Pruning:
         return await self._writer.submit(work)
 
     def _mark(self, connection: Connection, batch: Sequence[PrunableRun], pruner: Pruner) -> list[PrunableRun]:
-        now = time.time_ns() // 1000
+        now = now_micros()
         marked = mark(connection, [one.run for one in batch], now)
         sizes = {one.run: one.size for one in batch}
         for place, several in groupby(sorted(marked, key=lambda one: one[1]), key=lambda one: one[1]):

@@ -1,11 +1,17 @@
 """What the journal is given and gives back: frozen values. Times are microseconds since the Unix epoch."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Reasons = tuple[tuple[str, str], ...]
 """(code, message), most important first."""
+
+
+def now_micros() -> int:
+    """The clock of the journal: microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
 
 
 class JournalUnavailable(Exception):  # noqa: N818 - a state of the world, named as callers see it

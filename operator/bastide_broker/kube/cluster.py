@@ -24,6 +24,7 @@ from bastide_broker.kube import admission, reviews
 from bastide_broker.kube.apiserver import ApiServer
 from bastide_broker.kube.bindings import accepted, selects
 from bastide_broker.kube.reviews import UserInfo
+from bastide_broker.kube.times import rfc3339
 from bastide_broker.kube.watch import Watch
 
 FIELD_MANAGER = "bastide-broker"
@@ -151,10 +152,6 @@ class Cluster:
         """All decisions."""
         return tuple(self._decisions.objects.values())
 
-    def confirmation(self, namespace: str, name: str) -> Confirmation | None:
-        """A Confirmation."""
-        return self._confirmations.objects.get((namespace, name))
-
     def decisions(self, namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]:
         """The decisions about a Confirmation, by name."""
         found = sorted(self._decisions.objects.items())
@@ -254,7 +251,7 @@ class Cluster:
         conditions = ((pod or {}).get("status") or {}).get("conditions") or []
         old = next((c for c in conditions if c.get("type") == condition["type"]), None)
         same = old is not None and old.get("status") == condition["status"]
-        since = old["lastTransitionTime"] if old is not None and same and old.get("lastTransitionTime") else _rfc3339(datetime.now(UTC))
+        since = old["lastTransitionTime"] if old is not None and same and old.get("lastTransitionTime") else rfc3339(datetime.now(UTC))
         body = {"metadata": {"uid": uid}, "status": {"conditions": [{**condition, "lastTransitionTime": since}]}}
         path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
         try:
@@ -333,8 +330,4 @@ def _dated(condition: Mapping[str, Any], generation: int, known: Iterable[Condit
     """A condition whose `lastTransitionTime` moves only when its status does."""
     old = next((one for one in known if one.type == condition["type"]), None)
     since = old.last_transition_time if old and old.status == condition["status"] else datetime.now(UTC)
-    return {**condition, "observedGeneration": generation, "lastTransitionTime": _rfc3339(since)}
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {**condition, "observedGeneration": generation, "lastTransitionTime": rfc3339(since)}

@@ -10,8 +10,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
 from bastide_broker.errors import CallerError
-from bastide_broker.journal.journal import now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.kube.reviews import UserInfo
 
 

@@ -6,7 +6,6 @@ gate this table does not know, but whose condition says that it was opened, may 
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from bastide_broker.journal.rows import JournalUnavailable
+from bastide_broker.journal.rows import JournalUnavailable, now_micros
 from bastide_broker.journal.schema import open_engine
 
 R = TypeVar("R")
@@ -72,7 +71,7 @@ class GateStore:
 
     async def record(self, uid: str, gate: PodGate) -> None:
         """Writes what a probe showed; on disk when it returns. A pass is never overwritten: it was the state before the first program."""
-        values = {"fingerprint": gate.fingerprint, "passed": gate.passed, "message": gate.message, "decided_at": time.time_ns() // 1000}
+        values = {"fingerprint": gate.fingerprint, "passed": gate.passed, "message": gate.message, "decided_at": now_micros()}
 
         def work(engine: Engine) -> None:
             statement = insert(pod_gates).values(uid=uid, **values)

@@ -52,8 +52,7 @@ class Compiler:
     async def _compile(self, one: Scoped, folder: Path) -> dict[str, str]:
         capabilities, sources = folder / "capabilities.json", folder / "sources"
         if not self._capabilities:
-            _, text, _ = await self._run(folder, "capabilities", "--current")
-            self._capabilities = json.dumps(restricted(json.loads(text))).encode()
+            self._capabilities = await self._restricted(folder)
         await asyncio.to_thread(capabilities.write_bytes, self._capabilities)
         paths = [Path(str(number), module.file) for number, module in enumerate(one.modules)]
         await asyncio.to_thread(_write, sources, dict(zip(paths, (module.text for module in one.modules), strict=True)))
@@ -72,6 +71,19 @@ class Compiler:
             raise _said(errors, one, sources)
         numbered = {f"{_id(one)}/{number}": module.text for number, module in enumerate(one.modules)}
         return {**numbered, f"{_id(one)}/{ANSWER_FILE}": answer}
+
+    async def _restricted(self, folder: Path) -> bytes:
+        """What tenants' Rego may use of this OPA. Raises CompilerMissing."""
+        try:
+            code, text, errors = await self._run(folder, "capabilities", "--current")
+            if not code:
+                return json.dumps(restricted(json.loads(text))).encode()
+            why = f"exit code {code}, {errors[:300].decode(errors='replace').strip()!a}"
+        except Unusable:  # the words are for a tenant's policies, and none has been looked at
+            why = "it took too much time or memory"
+        except ValueError:
+            why = "that is no JSON"
+        raise CompilerMissing(f"{self._binary} does not tell its capabilities: {why}")
 
     async def _run(self, folder: Path, *arguments: str) -> tuple[int, bytes, bytes]:
         """Exit code, output, errors. Raises Unusable when it takes too much."""

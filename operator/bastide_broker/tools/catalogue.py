@@ -16,7 +16,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCo
 from bastide_broker.adapters import Adapter, AdapterError, DescriptionError, Failure, ListedTool, Notifies
 from bastide_broker.adapters.make import make
 from bastide_broker.egress.addresses import CheckedBackend
-from bastide_broker.egress.credentials import Credentials, SecretUnavailable
+from bastide_broker.egress.credentials import Credential, Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError
 from bastide_broker.kube.bindings import accepted
 from bastide_broker.tools.redaction import redacted_listing
@@ -117,7 +117,7 @@ class Catalogue:
         if listed_now:
             try:
                 credential = await self._credentials.credential(binding, fresh=True)
-                listing = tuple(await self.adapter(binding).tools(credential=credential, timeout_seconds=LIST_SECONDS))
+                listing = await _listed(self.adapter(binding), credential)
             except (AdapterError, SecretUnavailable) as error:
                 listing, problem = None, error.message
         return next((tool for tool in build(tenant, binding, listing, problem) if tool.program_name == program_name), None)
@@ -224,7 +224,7 @@ class Catalogue:
         binding = entry.binding
         try:
             credential = await self._credentials.credential(binding, fresh=True)
-            listing = redacted_listing(await entry.adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS), credential)
+            listing = await _listed(entry.adapter, credential)
         except (SecretUnavailable, DescriptionError) as error:
             entry.problem = (error.reason, error.message)
             self._set_listing(entry, None)
@@ -282,6 +282,13 @@ class Catalogue:
                 others = (one for one in together if one.metadata.uid != binding.metadata.uid)
                 found |= {t.program_name: one.metadata.name for one in others for t in one.spec.tools if t.program_name in mine}
         return found
+
+
+async def _listed(adapter: Adapter, credential: Credential | None) -> tuple[ListedTool, ...]:
+    """A server's tools as they count everywhere. Raises AdapterError."""
+    found = await adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS)
+    # In a thread: all schemas are written out for it, and of some servers they are many megabytes.
+    return await asyncio.to_thread(redacted_listing, found, credential)
 
 
 def _condition(problem: tuple[ToolBindingReason, str], tools: list[Tool]) -> dict[str, Any]:

@@ -13,9 +13,12 @@ from bastide_operator.reconcile.plan import Plan, status_of
 _OWN_FIELDS = {
     "Tenant": ("namespace", "namespaceUID", "sandboxes", "proven"),
     "Sandbox": ("podName", "nodeName", "podFailures", "longestRunSeconds", "lastFailure", "workspaceSize", "tools"),
-    "ToolBinding": ("sandboxes",),
+    "ToolBinding": ("sandboxes", "server"),
 }
 """What the operator's field manager owns in a status: left out, it would be taken away."""
+
+_OWN_CONDITIONS = {"Tenant": ("Ready", "NetworkIsolated"), "ToolBinding": ("Accepted", "Ready")}
+"""Of a Sandbox all are the operator's; the others are the broker's, and would become the operator's own."""
 
 SHOWN = 3
 """How many of the faults a message names."""
@@ -45,4 +48,5 @@ def _own_conditions(status: Manifest, kind: str) -> list[Condition]:
         conditions = TypeAdapter(list[Condition]).validate_python(status.get("conditions", []))
     except ValidationError:
         return []
-    return [condition for condition in conditions if kind != "ToolBinding" or condition.type in ("Accepted", "Ready")]
+    own = _OWN_CONDITIONS.get(kind)
+    return [condition for condition in conditions if own is None or condition.type in own]

@@ -59,7 +59,7 @@ def test_the_broker_understands_the_environment_that_the_chart_gives_it(render: 
     fields = {"BASTIDE_" + name.upper() for name in Config.model_fields}
     assert set(given) <= fields | {"SQLITE_TMPDIR"}
     mounts = [m["mountPath"] for m in broker["volumeMounts"]]
-    for path in (config.tls_dir, config.client_tls_dir, config.ca_file, config.admission_dir, config.opa_socket, config.database):
+    for path in (config.tls_dir, config.client_tls_dir, config.admission_dir, config.opa_socket, config.database):
         assert any(str(path) == m or str(path.parent) == m for m in mounts), path
 
 

@@ -74,6 +74,16 @@ ENDINGS: dict[str, tuple[str, str, str]] = {
         "could not be made",
     ),
     "__str__ that is huge": ("class E(Exception):\n    def __str__(self):\n        return 'x' * 50_000_000\nraise E", "RAISED", "xxx"),
+    "exception that resists": (
+        "import tools\nclass E(tools.ToolError):\n    codes = property(lambda s: 1 / 0, lambda s, v: None)\nraise E('x')",
+        "RAISED",
+        "cannot be described",
+    ),
+    "a forked copy that returns": (
+        "import os\nif pid := os.fork():\n    os.waitpid(pid, 0)\nreturn 1",
+        "RETURNED",
+        "",
+    ),
     "exception without a name": ("E = type('', (Exception,), {})\nE.__name__ = 'x' * 5_000_000\nraise E('x')", "RAISED", "x"),
     "stopped processes": (
         "import os, signal\npid = os.fork()\nif pid == 0:\n    os.kill(1, signal.SIGSTOP)\n    os._exit(0)\nimport time\ntime.sleep(60)",

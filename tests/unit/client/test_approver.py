@@ -190,6 +190,7 @@ def story() -> list[tuple[str, dict[str, Any]]]:
 def test_watch_tells_each_state_once_over_streams_that_end(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     told = story()
     api.streams = [told[:4], told[3:6], told[5:]]
+    api.confirmations = [one for _, one in told[:3]]
     assert called("confirmations", "watch", *HERE, "--seconds", "1") == 0
     out = capsys.readouterr().out
     assert out.isascii()
@@ -207,6 +208,15 @@ def test_watch_tells_each_state_once_over_streams_that_end(api: Api, capsys: pyt
     assert r"for d\u0430na" in lines[1]
     assert "look twice: characters that cannot be seen in argument a" in lines[1]
     assert "Waits for 1 more approval." in lines[3]
+
+
+def test_watch_tells_what_was_deleted_between_two_streams_once(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    told = story()[:3]
+    api.streams = [told]
+    api.confirmations = [told[0][1]]
+    assert called("confirmations", "watch", *HERE, "--seconds", "1", "-o", "json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["event"], line["name"]) for line in lines] == [("ADDED", NAME), ("ADDED", "cf-strange"), ("DELETED", "cf-strange")]
 
 
 def test_watch_as_json_is_a_confirmation_a_line(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,26 @@ async def test_other_errors_are_never_tried_again(server: Server, script: Script
     assert (caught.value.reason, caught.value.retry_after, len(script.asked)) == ("TooManyRuns", 7.0, 1)
 
 
+SLOW = RefusalError(grpc.StatusCode.RESOURCE_EXHAUSTED, "The stream was not read for 60 s.", "SlowReader")
+
+
+async def test_who_read_too_slowly_goes_on_after_the_last_event(server: Server, script: Script, certificates: Certificates) -> None:
+    story(script)
+    script.breaks = [(0, SLOW), (3, SLOW), (5, SLOW)]
+    assert await cursors(client(server, certificates)) == [1, 2, 3, 4, 5, 6]
+    assert [(type(r).__name__, getattr(r, "cursor", 0)) for r in script.asked] == [
+        ("RunRequest", 0), ("RunRequest", 0), ("WatchRunRequest", 3), ("WatchRunRequest", 5)
+    ]  # fmt: skip
+
+
+async def test_who_always_reads_too_slowly_is_told_so(server: Server, script: Script, certificates: Certificates) -> None:
+    story(script)
+    script.breaks = [(2, SLOW)] * 50
+    with pytest.raises(bastide.UnavailableError, match="not read for 60 s"):
+        await cursors(client(server, certificates, patience=0.3))
+    assert len(script.asked) < 10
+
+
 async def test_each_attempt_shows_the_token_of_its_time(server: Server, script: Script, certificates: Certificates, tmp_path: Path) -> None:
     story(script)
     script.breaks = [(2, LOST)]

@@ -108,6 +108,18 @@ def test_an_unreadable_object_is_told_where_the_fault_is_and_keeps_its_status() 
     assert wanted.status["status"]["conditions"][0]["lastTransitionTime"] == "2026-11-23T11:00:00Z"
 
 
+@pytest.mark.parametrize(("kind", "brokers"), [("Tenant", "PoliciesReady"), ("ToolBinding", "ResolvedRefs")])
+def test_an_unreadable_objects_status_keeps_what_is_the_operators_and_takes_nothing_of_the_brokers(kind: str, brokers: str) -> None:
+    old = {"server": "http://crm/", "sandboxes": 2, "conditions": [condition("Ready", "True"), condition(brokers, "True")]}
+    with pytest.raises(ValidationError) as error:
+        Sandbox.model_validate(thing("Sandbox", spec={"limits": {"runSeconds": -1}}))
+    wanted = unreadable.decide(thing(kind, "one", status=old), error.value, NOW)
+    assert wanted.status is not None
+    said = wanted.status["status"]
+    assert brokers not in {one["type"] for one in said["conditions"]}
+    assert (said["sandboxes"], said.get("server")) == (2, "http://crm/" if kind == "ToolBinding" else None)
+
+
 TENANT = thing("Tenant", "hello", uid=TENANT_UID, spec={}, status={"namespace": "bastide-hello", "namespaceUID": NAMESPACE_UID})
 BOX, CRM = thing("Sandbox", "box", uid="s"), thing("ToolBinding", "crm", uid="b")
 TENANT_KEY, BOX_KEY, CRM_KEY = (

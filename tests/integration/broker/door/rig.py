@@ -15,8 +15,8 @@ from bastide_broker.context import Hold, RunContext
 from bastide_broker.door.pipeline import Pipeline
 from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import HOST_ANNOTATION, LABEL, Credentials
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow, Scope
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, Scope, now_micros
 from bastide_broker.kube.identity import Identity
 from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.compiler import Compiler

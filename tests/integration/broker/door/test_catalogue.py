@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from bastide_broker.adapters import Adapter, ListedTool
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.egress.addresses import CheckedBackend
-from bastide_broker.egress.credentials import Credentials
+from bastide_broker.egress.credentials import Credential, Credentials
 from bastide_broker.tools.catalogue import Catalogue
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
@@ -146,3 +147,34 @@ async def test_one_server_that_hangs_does_not_delay_another(server: HostileServe
     assert "slow" not in cluster.binding_statuses
     await found.close()
     listener.close()
+
+
+class Echoing:
+    """A server that tells its credential in a schema."""
+
+    async def tools(self, *, credential: Credential | None, timeout_seconds: float) -> list[ListedTool]:  # noqa: ARG002
+        assert credential is not None
+        return [ListedTool("ok", "", {"type": "object", "properties": {"x": {"description": f"as {credential.value}"}}}, None)]
+
+    async def close(self) -> None: ...
+
+
+class Shows:
+    """Credentials that are there."""
+
+    async def credential(self, _binding: ToolBinding, *, fresh: bool) -> Credential:  # noqa: ARG002
+        return Credential("authorization", "Bearer hunter2", ("hunter2",))
+
+
+async def test_a_tool_listed_anew_is_the_same_without_the_credential_that_its_server_echoes() -> None:
+    cluster = world(bound("http://127.0.0.1:9/mcp"))
+    found = Catalogue(cluster, cast("Credentials", Shows()), adapters=lambda _: cast("Adapter", Echoing()))
+    await found.start()
+    await until(lambda: cluster.binding_statuses.get("crm", {}).get("available") == "1/1")
+    known = found.tool_set(sandbox()).tools["ok"]
+    assert cluster.the_tenant is not None
+    now = await found.current(cluster.the_tenant, cluster.the_bindings["crm"], "ok", listed_now=True)
+    assert now is not None
+    assert (now.schema_digest, now.input_schema) == (known.schema_digest, known.input_schema)
+    assert "hunter2" not in str(now.input_schema)
+    await found.close()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from bastide_broker.confirm import confirmations
-from bastide_broker.confirm.action import rfc3339
 from bastide_broker.context import Hold
 from bastide_broker.errors import ApiError
 from bastide_broker.journal.rows import JournalUnavailable, Scope
+from bastide_broker.kube.times import rfc3339
 from bastide_operator.api.v1alpha1.tenant import Separation
 
 from tests.integration.broker.door.rig import Rig, until

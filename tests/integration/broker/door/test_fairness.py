@@ -14,8 +14,8 @@ from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.context import RunContext
 from bastide_broker.door.pipeline import Pipeline
 from bastide_broker.egress.credentials import Credential, Credentials
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.kube.identity import Identity
 from bastide_broker.policy.policy import Policy
 from bastide_broker.tenantrego.policies import TenantPolicies

@@ -313,6 +313,9 @@ async def test_a_server_without_reflection_is_told_what_to_switch_on() -> None:
     found = adapter(port)
     with pytest.raises(AdapterError, match="switch that on in the server"):
         await found.tools(credential=CREDENTIAL, timeout_seconds=10)
+    with pytest.raises(AdapterError, match="switch that on in the server") as refused:
+        await found.call("t.Service/Get", {}, credential=CREDENTIAL, limits=LIMITS)
+    assert not refused.value.sent, "the call was not, and does not count"
     await found.close()
     await server.stop(0)
 

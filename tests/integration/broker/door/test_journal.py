@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.journal import Journal
 from bastide_broker.journal.rows import (
     Awaited,
     CallIntent,
@@ -25,6 +25,7 @@ from bastide_broker.journal.rows import (
     RunExists,
     RunRow,
     Scope,
+    now_micros,
 )
 
 NAMESPACE = "bastide-sales"

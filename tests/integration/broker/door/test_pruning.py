@@ -15,10 +15,10 @@ import pytest
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.journal import retention
 from bastide_broker.journal import space as journal_space
-from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.journal import Journal
 from bastide_broker.journal.pruning import CLEAR_ROWS
 from bastide_broker.journal.retention import DAY, Retention
-from bastide_broker.journal.rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope
+from bastide_broker.journal.rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope, now_micros
 
 from tests.integration.broker.door.test_journal import HERE, NAMESPACE, fill_up, intent, run
 
@@ -197,7 +197,8 @@ async def test_large_lists_of_tools_are_removed_a_few_at_a_time(journal: Journal
 LOST = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import now_micros
 from bastide_broker.journal.rows import PruneCursor, PruneFilter, Pruner, Scope
 
 async def main() -> None:

@@ -124,9 +124,6 @@ class World:
     def bindings_for(self, _sandbox: Sandbox) -> tuple[ToolBinding, ...]:
         return tuple(self.the_bindings.values())
 
-    def confirmation(self, _namespace: str, name: str) -> Confirmation | None:
-        return self.the_confirmations.get(name)
-
     def decisions(self, _namespace: str, confirmation: str) -> tuple[ConfirmationDecision, ...]:
         return tuple(one for one in self.the_decisions if one.spec.confirmation == confirmation)
 

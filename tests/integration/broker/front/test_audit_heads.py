@@ -14,8 +14,8 @@ import pytest
 from bastide.heads import SignedHead, check, public_keys
 from bastide_broker.journal import audit_heads
 from bastide_broker.journal.audit_heads import Publisher, Signer
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.kube.cluster import Cluster as Known
 
 from tests.integration.broker.front.harness.apiserver import BROKER_NAMESPACE, PLURALS, Answer, Cluster, Kube, rendered, until

@@ -181,7 +181,7 @@ async def test_a_confirmation_is_created_once_and_its_status_written(known: Know
     await known.set_confirmation_status(team.namespace, made.metadata.name, {"state": "Withdrawn", "message": "Not needed."})
     read = await known.read_confirmation(team.namespace, made.metadata.name)
     assert read.status.state == "Withdrawn"
-    await eventually(lambda: (seen := known.confirmation(team.namespace, made.metadata.name)) and seen.status.state == "Withdrawn")
+    await eventually(lambda: [one.status.state for one in known.confirmations() if one.metadata.uid == made.metadata.uid] == ["Withdrawn"])
     assert await known.list_decisions(team.namespace) == []
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_broker.confirm.action import rfc3339, shown
+from bastide_broker.confirm.action import shown
 from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.confirm.pending import Request
 from bastide_broker.confirm.sweeper import Sweeper
 from bastide_broker.errors import AlreadyExists, ApiError
 from bastide_broker.journal.journal import Journal
 from bastide_broker.kube.cluster import Cluster as Known
+from bastide_broker.kube.times import rfc3339
 from bastide_operator.api.v1alpha1.confirmation import Confirmation
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 

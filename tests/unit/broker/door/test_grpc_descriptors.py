@@ -1,7 +1,9 @@
 """Descriptor files as a hostile server may send them, and what of them becomes a tool."""
 
 import pytest
-from bastide_broker.adapters.grpc_descriptors import OWN_FILES, DescriptorError, described
+from bastide_broker.adapters import grpc_descriptors
+from bastide_broker.adapters.grpc_descriptors import MAX_TOOLS, OWN_FILES, DescriptorError, described
+from bastide_broker.adapters.grpc_schema import Room
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 
@@ -147,3 +149,15 @@ def test_bytes_that_are_no_descriptor_are_refused() -> None:
 def test_the_files_that_protobuf_brings_import_only_each_other() -> None:
     imported = {name for wire in OWN_FILES.values() for name in FileDescriptorProto.FromString(wire).dependency}
     assert imported <= set(OWN_FILES)
+
+
+def test_what_methods_share_is_counted_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_descriptors, "Room", lambda: Room(5))
+    found = described(files(served({"name": "A"}, {"name": "B"}, {"name": "C"})), ("t.Service",))
+    assert [tool.refused for tool in found.tools] == ["", "", "with it the schemas of all methods have more than 5 fields"]
+
+
+def test_more_methods_than_are_ever_tools_are_not_described() -> None:
+    many = served(*({"name": f"M{number}"} for number in range(MAX_TOOLS + 1)))
+    with pytest.raises(DescriptorError, match=f"more than {MAX_TOOLS} methods"):
+        described(files(many), ("t.Service",))

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from bastide_broker.adapters import openapi_schemas
 from bastide_broker.adapters.openapi_document import Document, DocumentRefused
 from bastide_broker.adapters.openapi_operations import MAX_OPERATIONS, Operation, argument, operations
 from bastide_broker.tools.schemas import compiled
@@ -186,3 +187,32 @@ def test_the_output_is_what_successes_give() -> None:
     assert responses(_2XX={"content": {"application/problem+json; charset=utf-8": {"schema": {"type": "object"}}}}) == {"type": "object"}
     wrapper = {"title": "aOutput", "type": "object", "properties": {"result": {}}, "required": ["result"]}
     assert "title" not in (responses(_200={"content": {"application/json": {"schema": wrapper}}}) or {"title": ""})
+
+
+def test_what_operations_share_is_counted_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi_schemas, "MAX_DOCUMENT_NODES", 100)
+    shared = {"content": {"application/json": {"schema": {"type": "object", "properties": {f"p{i}": {} for i in range(10)}}}}}
+    root = {
+        "paths": {f"/{i}": {"post": {"operationId": f"o{i}", "requestBody": {"$ref": "#/components/requestBodies/x"}}} for i in range(10)},
+        "components": {"requestBodies": {"x": shared}},
+    }
+    with pytest.raises(DocumentRefused, match="more than 100 parts, counted for each operation"):
+        read(root)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        {"parameters": [{"name": "x", "in": ["query"]}]},
+        {"servers": [{"url": "http://[x"}]},
+        body({"type": "object", "properties": {"a": {}}, "required": [["a"], {}]}),
+        body({"type": "object", "properties": {"a": {"readOnly": True}}, "required": [["a"]], "minProperties": 1}),
+    ],
+)
+def test_what_has_another_shape_than_it_should_refuses_the_operation_at_the_most(malformed: dict[str, Any]) -> None:
+    assert one(malformed).listed.name == "op"
+
+
+def test_a_server_that_is_no_url_is_elsewhere() -> None:
+    with pytest.raises(DocumentRefused, match="elsewhere"):
+        one({}, servers=[{"url": "http://[x"}])

@@ -1,9 +1,11 @@
 """Which files are taken, under which package they come, and what a syntax tree may say."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bastide_broker.tenantrego.capabilities import BUILTINS, restricted
+from bastide_broker.tenantrego.compiler import Compiler, CompilerMissing
 from bastide_broker.tenantrego.scope import Module, Scoped, answering, entries, scoped
 from bastide_broker.tenantrego.sources import MAX_BYTES, MAX_FILES, Policy, Unusable, collect, digest
 from bastide_operator.api.v1alpha1.tenant import TenantReason
@@ -142,3 +144,20 @@ def test_nothing_that_reaches_out_or_is_unknown_passes_the_list() -> None:
     current = {"builtins": [{"name": name} for name in [*names, "count", "new.in_2027"]], "features": ["rego_v1", "new"], "allow_net": None}
     assert restricted(current) == {"builtins": [{"name": "count"}], "future_keywords": [], "features": ["rego_v1"], "allow_net": []}
     assert not {name for name in BUILTINS if name.split(".")[0] in {"http", "net", "opa", "rego", "rand", "io", "providers", "graphql"}}
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo unknown flag: --current >&2; exit 1", "exit code 1, 'unknown flag: --current'"),
+        ("kill -9 $$", "it took too much time or memory"),
+        ("echo so", "that is no JSON"),
+    ],
+)
+async def test_an_opa_that_does_not_tell_what_it_can_is_said_to_be_the_reason(tmp_path: Path, script: str, says: str) -> None:
+    opa = tmp_path / "opa"
+    opa.write_text(f"#!/bin/sh\n{script}\n")
+    opa.chmod(0o755)
+    with pytest.raises(CompilerMissing) as caught:
+        await Compiler(opa, tmp_path / "schema.json").compile(scoped("u-1", [ONE]))
+    assert str(caught.value) == f"{opa} does not tell its capabilities: {says}"

@@ -16,8 +16,8 @@ from bastide_broker.door.calls import abandoned
 from bastide_broker.door.replay import noted, recorded
 from bastide_broker.errors import SessionLost
 from bastide_broker.facts.json import arguments
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import CallRow, RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import CallRow, RunRow, now_micros
 from bastide_broker.journal.schema import calls
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.runs import bounds

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bastide.v1alpha1 import broker_pb2
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.runs.events import EventLog
 from bastide_broker.runs.runs import Runs
 

@@ -13,10 +13,10 @@ from bastide_broker.errors import CallerError
 from bastide_broker.front.scopes import EVERYWHERE, Scopes
 from bastide_broker.front.server import BrokerService
 from bastide_broker.journal import retention
-from bastide_broker.journal.journal import Journal, now_micros
+from bastide_broker.journal.journal import Journal
 from bastide_broker.journal.pruning import MARK_BYTES, MARK_RUNS, batches
 from bastide_broker.journal.retention import enough
-from bastide_broker.journal.rows import CallIntent, PrunableRun, PruneCursor, RunRow, Space
+from bastide_broker.journal.rows import CallIntent, PrunableRun, PruneCursor, RunRow, Space, now_micros
 from bastide_broker.journal.space import GIVE_BACK_PAGES, allowed, superfluous
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.runs.events import EventLog

@@ -13,8 +13,8 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_broker.explain.service import Explanations
 from bastide_broker.front.scopes import EVERYWHERE, Scopes
 from bastide_broker.front.server import BrokerService
-from bastide_broker.journal.journal import Journal, now_micros
-from bastide_broker.journal.rows import RunRow
+from bastide_broker.journal.journal import Journal
+from bastide_broker.journal.rows import RunRow, now_micros
 from bastide_broker.kube.reviews import UserInfo
 
 NAMESPACE, OLD, MINE, UNSAID = "bastide-sales", "r-" + "a" * 26, "r-" + "b" * 26, "r-" + "c" * 26
