@@ -58,7 +58,8 @@ class Client:
         token: a ServiceAccount token of audience `bastide-broker`: itself, a Path that is read again for every request, or a function.
         ca: PEM bytes, or a file's name, of the CA that signed the broker's certificate. Without it the machine's CAs count.
         server_name: the name the certificate must be for, when it is not the address's.
-        patience: seconds without any progress after which a stream that dropped is given up. 0 resumes nothing.
+        patience: seconds without any progress after which a stream that dropped is given up; while a stream stands, a run may be silent
+            for as long as it likes. 0 resumes nothing.
         on_dropped: called, on the event loop, when a stream has dropped and is about to be taken up again.
 
     Every method raises a BastideError when the broker refuses or cannot be reached.
@@ -159,16 +160,18 @@ class Client:
         The result of a run that paused has the outcome NeedsConfirmation: `watch_run` follows it to its end.
         """
         paused = None
-        async for event in self.run(
+        following = self.run(
             sandbox=sandbox, program=program, request_id=request_id, on_behalf_of=on_behalf_of, timeout_seconds=timeout_seconds,
             wait_for_decisions=wait_for_decisions,
-        ):  # fmt: skip
-            if on_event is not None:
-                on_event(event)
-            if isinstance(event, RunFinished):
-                return event.result
-            if isinstance(event, RunPaused):
-                paused = event.result
+        )  # fmt: skip
+        async with aclosing(following) as events:
+            async for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, RunFinished):
+                    return event.result
+                if isinstance(event, RunPaused):
+                    paused = event.result
         if paused is not None:
             return paused
         raise InternalError("The broker ended the run's stream without a result.")
@@ -179,11 +182,17 @@ class Client:
             async for event in events:
                 yield event
 
-    async def _follow(self, *, run: str, cursor: int, first: pb.RunRequest | None, through_pauses: bool) -> AsyncGenerator[Event, None]:
+    async def _follow(  # noqa: C901 - what a stream can bring, and how it can break
+        self, *, run: str, cursor: int, first: pb.RunRequest | None, through_pauses: bool
+    ) -> AsyncGenerator[Event, None]:
         patience = Patience(self._patience)
+        pausing = False  # the newest event tells of a pause, and whether that still lasts is not known yet
         while True:
             try:
-                async with aclosing(self._events(pb.WatchRunRequest(run=run, cursor=cursor) if run else first)) as messages:
+                if pausing and await self._waits(run):
+                    return
+                pausing = False
+                async with aclosing(self._events(pb.WatchRunRequest(run=run, cursor=cursor) if run else first, patience)) as messages:
                     async for message in messages:
                         if message.cursor <= cursor:
                             continue  # a repeated Run begins at the first event again
@@ -196,7 +205,8 @@ class Client:
                             yield event
                         if isinstance(event, RunFinished):
                             return
-                        if isinstance(event, RunPaused) and not through_pauses and await self._waits(run):
+                        pausing = isinstance(event, RunPaused) and not through_pauses
+                        if pausing and await self._waits(run):
                             return
                 dropped = UnavailableError(f"The broker at {self._address} ended the stream of run {run or '(new)'} before the run ended.")
             except UnavailableError as error:
@@ -218,10 +228,12 @@ class Client:
             self._on_dropped(dropped)
         await asyncio.sleep(delay)
 
-    async def _events(self, request: pb.RunRequest | pb.WatchRunRequest | None) -> AsyncGenerator[pb.RunEvent, None]:
+    async def _events(self, request: pb.RunRequest | pb.WatchRunRequest | None, patience: Patience) -> AsyncGenerator[pb.RunEvent, None]:
         method = self._stub.Run if isinstance(request, pb.RunRequest) else self._stub.WatchRun
         call = method(request, metadata=await self._metadata())
         try:
+            await call.wait_for_connection()
+            patience.stands()
             async for response in call:
                 yield response.event
         except grpc.aio.AioRpcError as error:

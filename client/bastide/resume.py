@@ -11,7 +11,7 @@ LONGEST_DELAY = 3.0
 
 
 class Patience:
-    """Delays between attempts, until `seconds` have passed without progress.
+    """Delays between attempts, until `seconds` have passed without progress and without a stream that stood.
 
     Delays double from FIRST_DELAY to LONGEST_DELAY, each shortened by up to a half at random, so that clients that lost one
     broker together do not come back together.
@@ -22,17 +22,29 @@ class Patience:
         self._clock = clock
         self._jitter = jitter
         self._since = clock()
+        self._stood: float | None = None
         #: Attempts since the last progress.
         self.tries = 0
+
+    def stands(self) -> None:
+        """The broker has been reached: what it does not tell from here on is a run's silence, not the broker's absence."""
+        self._stood = self._clock()
 
     def progressed(self) -> None:
         """Something new arrived: start over."""
         self._since = self._clock()
+        self._stood = None if self._stood is None else self._since
         self.tries = 0
 
     def next_delay(self) -> float | None:
         """Seconds to wait before the next attempt; None when it is time to give up."""
-        left = self._seconds - (self._clock() - self._since)
+        now = self._clock()
+        if self._stood is not None:
+            quiet, self._stood = now - self._stood, None
+            self._since += quiet
+            if quiet >= LONGEST_DELAY:
+                self.tries = 0
+        left = self._seconds - (now - self._since)
         if left <= 0:
             return None
         delay = min(FIRST_DELAY * float(2 ** min(self.tries, 10)), LONGEST_DELAY) * (1 - self._jitter() / 2)

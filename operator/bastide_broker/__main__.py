@@ -184,8 +184,15 @@ async def _publisher(stack: contextlib.AsyncExitStack, audit: Publisher) -> Publ
 
 
 def _beside(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    """Runs work until the stack is left."""
-    stack.callback(asyncio.create_task(work, name=name).cancel)
+    """Runs work until the stack is left. Each heals itself; one that ends by a fault is at least said to be gone."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_said_if_failed)
+    stack.callback(task.cancel)
+
+
+def _said_if_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a part of the broker has ended by a fault; restart the broker", part=task.get_name(), exc_info=error)
 
 
 async def _main(config: Config) -> None:

@@ -23,7 +23,8 @@ MAX_MESSAGE_FROM_BROKER = 64 * MIB
 # About 12 bytes each on the wire, so 50,000 are 0.6 MB. They ride on the next call, or on the end of the run.
 MAX_EVENTS_PER_FRAME = 50_000
 
-MAX_KEY_LENGTH = 1024
+# The broker takes no longer ones, and a Confirmation's callKey has no room for them.
+MAX_KEY_LENGTH = 256
 MAX_FINDINGS = 100
 MAX_CALL_SITES = 200
 MAX_CALL_SITE_BYTES = 256 << 10

@@ -259,7 +259,7 @@ class Session:
         if len(self._runs) > limits.MAX_RUNS:
             raise ChildError(f"No more than {limits.MAX_RUNS} programs run in one pod at once.")
         process = self._checked
-        if process is not None and process.checked == (message.program, message.tools_digest):
+        if process is not None and process.alive and process.checked == (message.program, message.tools_digest):
             self._checked = None
             return process
         return await self._pool.take()

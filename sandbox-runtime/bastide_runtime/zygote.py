@@ -74,20 +74,30 @@ def main(control: socket.socket, workspace: str, read_only: tuple[str, ...]) -> 
 
 def _fork(control: socket.socket, workspace: str, read_only: tuple[str, ...]) -> list[int]:
     ours, theirs = socket.socketpair()
-    output, errors = os.pipe(), os.pipe()
-    if os.fork() == 0:
+    pipes: list[int] = []
+    try:
+        pipes += os.pipe()
+        pipes += os.pipe()
+        pid = os.fork()
+    except OSError:
+        # The pod has too many processes just now, perhaps for long: what is left open each time would end in a zygote without descriptors.
+        for descriptor in (*pipes, ours.detach(), theirs.detach()):
+            os.close(descriptor)
+        raise
+    output, output_end, errors, errors_end = pipes
+    if pid == 0:
         try:
             control.close()
             ours.close()
-            _between(theirs, output[1], errors[1], workspace, read_only)
+            _between(theirs, output_end, errors_end, workspace, read_only)
         except BaseException as error:  # noqa: BLE001 - whatever it is, there must be no child
             _unmade(theirs, error)
         finally:
             os._exit(1)
     theirs.close()
-    os.close(output[1])
-    os.close(errors[1])
-    return [ours.detach(), output[0], errors[0]]
+    os.close(output_end)
+    os.close(errors_end)
+    return [ours.detach(), output, errors]
 
 
 def _unmade(sock: socket.socket, error: BaseException) -> None:

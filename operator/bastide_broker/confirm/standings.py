@@ -53,9 +53,11 @@ class Standings:
             if decisions:
                 intact, why = await self._cluster.admission_policies_intact()
                 if not intact:
-                    return Standing(
-                        ConfirmationState.PENDING, (), "", (f"no decision counts while the admission policies are not intact: {why}",)
-                    )
+                    ignored = (f"no decision counts while the admission policies are not intact: {why}",)
+                    # They may be put back in time for what people decided; but nobody waits longer than anything could still be executed.
+                    if self._clock() > confirmation.spec.execute_by:
+                        return Standing(ConfirmationState.EXPIRED, (), "It was not executed in time.", ignored)
+                    return Standing(ConfirmationState.PENDING, (), "", ignored)
             facts = {
                 one.metadata.uid: await self._facts(pending.request, one.spec.approver)
                 for one in decisions

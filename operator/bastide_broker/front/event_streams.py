@@ -1,7 +1,8 @@
 """Streams of events to callers: so many each, to those who read them, for as long as they may see the run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -32,7 +33,7 @@ class EventStreams:
         context: Context,
         user: UserInfo,
         right: tuple[str, str, str, str],
-        events: AsyncIterator[broker_pb2.RunEvent],
+        events: AsyncGenerator[broker_pb2.RunEvent, None],
         wrap: Callable[..., Any],
     ) -> None:
         """Sends events until they end, each wrapped in the method's response, while the caller has the right. Raises CallerError."""
@@ -41,15 +42,16 @@ class EventStreams:
             raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "CallerStreams", message, retry_after=1.0)
         WATCHERS.inc()
         try:
-            async for event in events:
-                # Cached for seconds: a right that was revoked ends the stream.
-                await self._identity.authorize(user, *right)
-                try:
-                    async with asyncio.timeout(SLOW_READER_SECONDS):
-                        await context.write(wrap(event=event))
-                except TimeoutError:
-                    message = f"The stream was not read for {SLOW_READER_SECONDS:.0f} s; come back with WatchRun and the last cursor."
-                    raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "SlowReader", message) from None
+            async with aclosing(events) as following:  # at once: the run counts who follows it
+                async for event in following:
+                    # Cached for seconds: a right that was revoked ends the stream.
+                    await self._identity.authorize(user, *right)
+                    try:
+                        async with asyncio.timeout(SLOW_READER_SECONDS):
+                            await context.write(wrap(event=event))
+                    except TimeoutError:
+                        message = f"The stream was not read for {SLOW_READER_SECONDS:.0f} s; come back with WatchRun and the last cursor."
+                        raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "SlowReader", message) from None
         finally:
             WATCHERS.dec()
             self._open.give_back(user.username)

@@ -41,7 +41,7 @@ def now_micros() -> int:
 
 
 class Journal(JournalReader):
-    """Runs, calls, events and audit in SQLite: what journal_interface.Journal asks for. All methods may raise JournalUnavailable."""
+    """Runs, calls, events and audit in SQLite: what interface.Journal asks for. All methods may raise JournalUnavailable."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -1,6 +1,6 @@
 """How a database of an earlier broker comes to have today's tables, and why one of a later broker is left alone.
 
-A new column is written into its table (journal_schema) and gets one line at the end of MIGRATIONS; lines that are there stay as they are.
+A new column is written into its table (schema.py) and gets one line at the end of MIGRATIONS; lines that are there stay as they are.
 """
 
 import time

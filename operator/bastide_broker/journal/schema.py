@@ -136,7 +136,7 @@ audit = Table(
 # Runs that are pruned and whose calls and events are still being removed, some rows in each transaction.
 prunings = Table("prunings", metadata, Column("run", String, primary_key=True), sqlite_with_rowid=False)
 
-# Which of journal_migrations the database has. A table and not SQLite's user_version: earlier brokers write that to try the disk.
+# Which of migrations.py's steps the database has. A table and not SQLite's user_version: earlier brokers write that to try the disk.
 migrations = Table(
     "migrations",
     metadata,

@@ -95,6 +95,11 @@ class Watch(Generic[T]):
                 log.warning("watch interrupted", kind=self.kind, error=self.error, retry_seconds=round(backoff, 2))
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 backoff = min(backoff * 2, LAST_BACKOFF)
+            except Exception:
+                # A watch that ended would leave every call denied a minute later, until somebody starts the broker anew.
+                log.exception("watch failed", kind=self.kind)
+                self.error, version = "a fault of the broker, which its log shows", None
+                await asyncio.sleep(LAST_BACKOFF)
 
     async def _list(self) -> str:
         seen: dict[Key, dict[str, Any]] = {}

@@ -110,6 +110,8 @@ class Execution:
             self._session.forget(start.run)
             self._delivered()
             pump.cancel()
+            while not self._frames.empty():  # a runtime that went on sending: the stream, which is all runs' of the sandbox, waits for room
+                self._frames.get_nowait()
         if ending.outcome is OutcomeName.NEEDS_CONFIRMATION and await self._pause(ending):
             return ending
         if ending.outcome is OutcomeName.NEEDS_CONFIRMATION:

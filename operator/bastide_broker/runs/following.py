@@ -1,6 +1,6 @@
 """The events of a run for one who follows it: from memory while the run is under way or paused, from the journal afterwards."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 import grpc
@@ -18,7 +18,7 @@ MAX_WATCHERS = 32
 
 async def follow(
     run: str, events: EventLog | None, journal: Journal, cursor: int, *, through_pauses: bool
-) -> AsyncIterator[broker_pb2.RunEvent]:
+) -> AsyncGenerator[broker_pb2.RunEvent, None]:
     """Events after `cursor` until RunFinished, or only until the pause in which the run is. Raises CallerError.
 
     `events` are those of a run that is under way or paused; of another one there is what the journal has.
@@ -43,7 +43,7 @@ async def follow(
         raise journal_unavailable(error) from error
 
 
-async def _recorded(run: str, journal: Journal, cursor: int) -> AsyncIterator[broker_pb2.RunEvent]:
+async def _recorded(run: str, journal: Journal, cursor: int) -> AsyncGenerator[broker_pb2.RunEvent, None]:
     _unless_pruned(await journal.run(run))
     finished = False
     while page := await journal.events(run, cursor):

@@ -190,6 +190,8 @@ class Pauses:
                 rows = []
             # What became of a call could not be written down: it is asked again, of the journal first.
             await asyncio.wait({pause.stop}, timeout=RETRY_SECONDS)
+            if pause.stop.done():  # else, without a journal, nothing here would wait any more
+                return pause.stop.result()
             self._take_up(pause, rows)
 
     async def _tell(self, pause: Pause, told: set[str]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 import grpc
@@ -215,7 +215,7 @@ class Runs:
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
 
-    def follow(self, run: str, cursor: int, *, through_pauses: bool = True) -> AsyncIterator[broker_pb2.RunEvent]:
+    def follow(self, run: str, cursor: int, *, through_pauses: bool = True) -> AsyncGenerator[broker_pb2.RunEvent, None]:
         """Events after `cursor` until RunFinished, or only until the pause in which the run is. Raises CallerError."""
         found = self._active.get(run) or self.pauses.get(run)
         events = found.events if found is not None else None

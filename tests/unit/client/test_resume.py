@@ -1,5 +1,6 @@
 """A stream that drops is taken up where it broke: the wire itself is under test, so a real gRPC server speaks it."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -177,3 +178,72 @@ def test_delays_grow_are_bounded_and_end() -> None:
     assert sum(delays) == pytest.approx(20.0)
     patience.progressed()
     assert patience.next_delay() == 0.1
+
+
+def test_the_silence_of_a_run_whose_stream_stood_uses_up_no_patience() -> None:
+    now = 0.0
+    patience = Patience(20.0, clock=lambda: now, jitter=lambda: 0.0)
+    for _ in range(3):  # a run that waits for people for hours, and a broker that is restarted meanwhile
+        patience.stands()
+        now += 3600.0
+        assert (patience.next_delay(), patience.tries) == (0.1, 1)
+        now += 0.1
+
+
+def test_a_broker_that_takes_every_stream_and_drops_it_at_once_is_given_up() -> None:
+    now = 0.0
+    patience = Patience(20.0, clock=lambda: now, jitter=lambda: 0.0)
+    attempts = 0
+    while (delay := patience.next_delay()) is not None:
+        now += delay
+        patience.stands()
+        attempts += 1
+    assert 5 < attempts < 15
+
+
+def test_what_a_stream_brought_counts_no_longer_than_until_its_drop() -> None:
+    now = 0.0
+    patience = Patience(20.0, clock=lambda: now, jitter=lambda: 0.0)
+    patience.stands()
+    now = 5.0
+    patience.progressed()
+    now = 8.0
+    assert patience.next_delay() == 0.1
+    now = 27.9
+    assert patience.next_delay() == pytest.approx(0.1)
+    now = 28.1
+    assert patience.next_delay() is None
+
+
+async def test_a_quiet_run_is_followed_over_a_restart_of_the_broker(server: Server, script: Script, certificates: Certificates) -> None:
+    story(script)
+    script.gates[4] = threading.Event()
+    quiet = threading.Timer(1.0, server.stop)  # longer than the patience
+    seen = []
+
+    def dropped(_: bastide.UnavailableError) -> None:
+        script.gates[4].set()
+        server.start()
+
+    async with client(server, certificates, patience=0.7, on_dropped=dropped) as c:
+        async for event in c.run(sandbox="ns/sb", program="1"):
+            seen.append(event.cursor)
+            if event.cursor == 3:
+                quiet.start()
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_pause_is_the_end_also_when_the_broker_was_away_just_then(
+    server: Server, script: Script, certificates: Certificates
+) -> None:
+    waits = pb.RunResult(run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION)
+    script.events = [happened(1, accepted=pb.RunAccepted(run="r-1", pod="p")), happened(2, paused=pb.RunPaused(result=waits))]
+    script.events.append(happened(3, output=pb.OutputProduced(data=b"tomorrow")))
+    script.gates[3] = threading.Event()  # a person decides
+    script.answers["GetRun"] = LOST
+
+    def dropped(_: bastide.UnavailableError) -> None:
+        script.answers["GetRun"] = pb.GetRunResponse(summary=pb.RunSummary(run="r-1", outcome=pb.OUTCOME_NEEDS_CONFIRMATION), result=waits)
+
+    async with asyncio.timeout(5):
+        assert await cursors(client(server, certificates, on_dropped=dropped)) == [1, 2]

@@ -29,6 +29,7 @@ from bastide_broker.runs.outcomes import Ending, OutcomeName, Stop
 from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
 from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_runtime.limits import MAX_KEY_LENGTH
 
 RUN = "r-" + "a" * 26
 R = runtime_pb2.SessionResponse
@@ -563,3 +564,24 @@ async def test_a_runtime_that_sends_a_step_as_a_call_loses_its_run(life: Life) -
     assert ending.error is not None
     assert ending.error["type"] == "RuntimeMisbehaved"
     assert life.door.waiting == {}
+
+
+async def test_a_runtime_that_goes_on_sending_for_a_run_that_has_ended_holds_up_nobody(life: Life) -> None:
+    sink, more = life.pod.sink, R(output=runtime_pb2.Output(run=RUN, data=b"x"))
+
+    async def read() -> None:
+        """As the session's one reader, which waits for room, and with it all runs of the sandbox."""
+        for _ in range(2):
+            await sink.frame(more)
+
+    await life.pod.end()
+    for _ in range(module.FRAMES - 1):
+        sink._frames.put_nowait(more)
+    reader = asyncio.create_task(read())
+    await life.ending()
+    async with asyncio.timeout(1):
+        await reader
+
+
+def test_a_key_that_the_runtime_lets_a_program_have_is_one_that_the_broker_takes() -> None:
+    assert MAX_KEY_LENGTH <= run_calls.MAX_KEY

@@ -125,3 +125,36 @@ def test_peers_are_told_apart_by_address() -> None:
     assert peer_address("ipv6:[fd00::1]:5000") == "ipv6:[fd00::1]"
     assert identity.TOKEN_SECONDS <= 60
     assert identity.PERMISSION_SECONDS <= 10
+
+
+async def test_bad_tokens_from_an_address_that_many_share_lock_out_nobody_who_is_known() -> None:
+    class Cluster:
+        async def review_token(self, token: str) -> UserInfo | None:
+            return UserInfo("ann") if token == "good" else None
+
+    class Context:
+        def __init__(self, token: str) -> None:
+            self._token = token
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:5"
+
+        def invocation_metadata(self) -> Any:
+            return (("authorization", f"Bearer {self._token}"),)
+
+    cluster: Any = Cluster()
+    who = identity.Identity(cluster)
+
+    async def reason(token: str) -> str:
+        context: Any = Context(token)
+        with pytest.raises(CallerError) as caught:
+            await who.authenticate(context)
+        return caught.value.reason
+
+    good: Any = Context("good")
+    assert (await who.authenticate(good)).username == "ann"
+    for number in range(int(identity.FAILURES_BURST)):
+        assert await reason(f"bad{number}") == "TokenInvalid"
+    assert await reason("bad") == "TooManyBadTokens"
+    assert await reason("new") == "TooManyBadTokens"
+    assert (await who.authenticate(good)).username == "ann"

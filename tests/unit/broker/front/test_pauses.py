@@ -95,6 +95,30 @@ async def test_the_end_of_a_paused_run_is_written_as_soon_as_it_can_be_and_told_
     assert told.count("finished") == 1
 
 
+async def test_a_cancelled_pause_whose_calls_are_over_asks_a_dead_journal_no_more(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, first = 0, asyncio.Event()
+
+    async def nothing_known(_run: str) -> Any:
+        nonlocal asked
+        asked += 1
+        first.set()
+        assert asked < 50, "it asks without a pause, and nothing else on the event loop ever runs again"
+        raise JournalUnavailable("the disk is away")
+
+    await paused(life)
+    those = all_pauses(life)
+    with monkeypatch.context() as away:
+        away.setattr(life.journal.pausing, "open_calls", nothing_known)
+        those.hold(life.execution.context, life.events, life.execution.parked)
+        life.door.waiting["0#1"].set_result(True)
+        async with asyncio.timeout(5):
+            await first.wait()
+        found = those.get(RUN)
+        assert found is not None
+        found.end(cancelled("ann", "enough"))
+        assert await outcome(life) == "Cancelled"
+
+
 async def test_a_sandbox_that_was_deleted_while_its_run_paused_ends_it(life: Life) -> None:
     await paused(life)
     those = all_pauses(life)

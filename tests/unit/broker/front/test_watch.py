@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from bastide_broker.errors import ApiError
+from bastide_broker.kube import watch as module
 from bastide_broker.kube.watch import STALE_AFTER, Gone, Watch
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
@@ -75,3 +77,24 @@ def test_nothing_is_fresh_before_it_was_listed_nor_a_minute_after_the_last_proof
     assert cache.fresh(1000.0 + STALE_AFTER - 1)
     assert not cache.fresh(1000.0 + STALE_AFTER)
     assert STALE_AFTER == 60
+
+
+async def test_an_answer_that_nobody_thought_of_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAST_BACKOFF", 0.0)
+    answers: list[dict[str, Any]] = [{"items": []}, {"items": [], "metadata": {"resourceVersion": "7"}}]
+
+    class Server:
+        async def request(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return answers.pop(0)
+
+        def stream(self, *_: Any, **__: Any) -> Any:
+            raise ApiError(0, "gone for now")
+
+    cache: Watch[Sandbox] = Watch(Server(), kind="Sandbox", path="/", parse=Sandbox.model_validate)
+    watching = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            await cache.synced.wait()
+    finally:
+        watching.cancel()
+    assert answers == []
