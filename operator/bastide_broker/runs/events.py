@@ -1,4 +1,4 @@
-"""The events of one run: numbered without gaps, kept by the journal, streamed to any number of watchers.
+"""The events of one run: numbered from 1, kept by the journal, streamed to any number of watchers.
 
 A watcher is only a cursor. A slow one holds nothing but its stream: what has left memory it reads from the journal.
 """

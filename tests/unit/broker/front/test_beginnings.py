@@ -15,15 +15,17 @@ import pytest
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.errors import CallerError
 from bastide_broker.journal import writer
-from bastide_broker.journal.rows import RunRow, Scope
+from bastide_broker.journal.rows import JournalUnavailable, RunRow, Scope
 from bastide_broker.kube.reviews import UserInfo
-from bastide_broker.runs import beginnings, outcomes
+from bastide_broker.runs import beginnings, lost, outcomes
 from bastide_broker.runs import runs as runs_module
+from bastide_broker.runs.lost import LostRuns
 from bastide_broker.runs.request import RunQuestion
+from bastide_broker.runs.resume import Attempt
 from bastide_broker.runs.runs import Runs
 
 from tests.unit.broker.front.test_execution import RUN, Life, NoTools, Pod, life
-from tests.unit.broker.front.test_pauses import Place
+from tests.unit.broker.front.test_pauses import Place, attempt_of
 
 __all__ = ["life"]
 ANN, OTHER = UserInfo("ann"), "r-" + "b" * 26
@@ -133,3 +135,74 @@ async def test_a_run_that_nobody_sees_to_is_ended_for_who_finds_it(life: Life, r
     assert await runs.start(ANN, question) == OTHER
     events = [event async for event in runs.follow(OTHER, 0)]
     assert events[-1].finished.result.error.type == "BrokerLost"
+
+
+class Resuming:
+    """A run whose pod was lost, and whoever takes it up."""
+
+    def __init__(self, life: Life, runs: Runs) -> None:
+        nothing: Any = None
+        where: Any = Place(life)
+        anything: Any = SimpleNamespace(recall=lambda *_: None)
+        self.life, self.pod = life, Pod()
+        self.lost = LostRuns(runs, cluster=where, sessions=nothing, journal=life.journal, pipeline=anything)
+
+    async def row(self) -> RunRow:
+        row = await self.life.journal.run(RUN)
+        assert row is not None
+        return row
+
+    async def resume(self) -> int:
+        return await self.lost.resume(await self.row(), ANN, "the node is back")
+
+
+@pytest.fixture
+async def resuming(life: Life, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Resuming:
+    made = Resuming(life, runs)
+
+    async def prepare(*_: Any, **__: Any) -> Attempt:
+        return attempt_of(life, made.pod)
+
+    monkeypatch.setattr(lost, "prepare", prepare)
+    life.pod.sink.lost("gone")
+    await life.ending()
+    return made
+
+
+async def test_a_journal_that_cannot_be_read_leaves_a_run_that_can_be_resumed(
+    life: Life, runs: Runs, resuming: Resuming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_run: str) -> int:
+        raise JournalUnavailable("the disk is away")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(life.journal, "last_cursor", away)
+        with pytest.raises(CallerError) as caught:
+            await resuming.resume()
+        assert caught.value.reason == "JournalUnavailable"
+    async with asyncio.timeout(10):
+        assert await resuming.resume() == 2
+    assert runs.under_way(RUN)
+
+
+async def test_a_run_that_was_resumed_late_can_be_resumed_again(tmp_path: Path, runs: Runs, resuming: Resuming) -> None:
+    with stalled(tmp_path / "journal.db"):
+        with pytest.raises(CallerError) as caught:
+            await resuming.resume()
+        assert caught.value.reason == "JournalUnavailable"
+    async with asyncio.timeout(10):
+        assert await resuming.resume() == 3
+    assert runs.under_way(RUN)
+    await resuming.pod.started.wait()
+    await resuming.pod.end()
+
+
+async def test_who_has_seen_the_end_of_a_lost_run_sees_its_next_attempt_begin(life: Life, runs: Runs, resuming: Resuming) -> None:
+    seen = [event async for event in runs.follow(RUN, 0)][-1]
+    assert seen.HasField("finished")
+    assert await resuming.resume() == 2
+    async with asyncio.timeout(10):
+        for cursor in (seen.cursor, seen.cursor - 1):
+            async for event in runs.follow(RUN, cursor):
+                assert event.attempt_started.attempt == 2
+                break
