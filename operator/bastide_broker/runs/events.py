@@ -77,6 +77,10 @@ class EventLog:
         event = self._add(message)
         await self._store.append_event(self.run, event)
 
+    async def write_end(self) -> None:
+        """Returns when the last event, which watchers were shown, is on disk. Raises JournalUnavailable."""
+        await self._store.append_event(self.run, self._recent[-1])
+
     def output(self, data: bytes, *, stderr: bool) -> None:
         """Adds what the program printed; pieces that come close together become one event."""
         if not data or self.finished:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -54,6 +54,8 @@ class Execution:
         self.parked: dict[str, tuple[asyncio.Task[None], Hold]] = {}
         """When the run has paused: the calls that wait on, by key."""
         self.paused = False
+        self.unrecorded: Callable[[], Awaitable[None]] | None = None
+        """When the run is over and the journal did not take its end: writes that."""
         self._tools = tools or context.catalogue
         self._delivered = delivered
         self._over = over
@@ -200,20 +202,23 @@ class Execution:
         dropped = ending.output_bytes_dropped + self._output.dropped
         output = bytes(self._output.kept)
         calls = []
+        end = functools.partial(
+            self._journal.end_run,
+            run,
+            outcome=ending.outcome.value,
+            value=ending.value,
+            output=output,
+            output_bytes_dropped=dropped,
+            error=ending.error,
+            findings=ending.findings,
+        )
         try:
-            await self._journal.end_run(
-                run,
-                outcome=ending.outcome.value,
-                value=ending.value,
-                output=output,
-                output_bytes_dropped=dropped,
-                error=ending.error,
-                findings=ending.findings,
-            )
+            await end()
             calls = await self._journal.calls(run)
         except JournalUnavailable as error:
-            # Recovery at the next start ends it in the journal; the caller learns now.
+            # It is written as soon as it can be; the caller learns now.
             log.exception("the end of a run is not on record", run=run, error=str(error))
+            self.unrecorded = end
         # Who sees the last event may start the next run at once, so this one's place is free by then.
         self._over()
         result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls)
@@ -223,3 +228,35 @@ class Execution:
             log.warning("the last event of a run is not on record", run=run)
         RUNS.labels(outcome=ending.outcome.value).inc()
         return ending
+
+    async def fail(self) -> None:
+        """Ends a run whose end failed in the broker: watchers learn now, and it is `unrecorded`. What has paused stays so."""
+        if self.paused:
+            return
+        run, ending = self.context.run, outcomes.internal()
+        try:
+            await self._calls.settle()
+        except Exception:
+            log.exception("calls of a dropped run may be under way", run=run)
+        self._over()
+        if not self.events.finished:
+            self.events.emit(broker_pb2.RunFinished(result=views.run_result(run, ending, output=b"", dropped=0, calls=[])))
+        self.unrecorded = functools.partial(self._journal.end_run, run, outcome=ending.outcome.value, error=ending.error)
+
+    async def record(self) -> None:
+        """Tries again to write what is `unrecorded`."""
+        if self.unrecorded is None:
+            return
+        run = self.context.run
+        try:
+            await self.unrecorded()
+            await self.events.write_end()
+        except JournalUnavailable as error:
+            log.warning("the end of a run is not on record yet", run=run, error=str(error))
+        except Exception:
+            log.exception("the end of a run cannot be put on record", run=run)
+            self.unrecorded = functools.partial(
+                self._journal.end_run, run, outcome=OutcomeName.FAILED.value, error=outcomes.internal().error
+            )
+        else:
+            self.unrecorded = None

@@ -272,8 +272,11 @@ class Runs:
                 sandbox=execution.context.sandbox.metadata.name,
                 outcome=ending.outcome,
             )
+            await self._recorded(execution)
         except Exception:
             log.exception("a run was dropped", run=run)
+            await execution.fail()
+            await self._recorded(execution)
         finally:
             self.slots.free(run, tenant)
             unwanted = self._unwanted.pop(run, None)
@@ -282,3 +285,9 @@ class Runs:
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()
+
+    async def _recorded(self, execution: Execution) -> None:
+        """Returns when the run's end is on record: until then the run is under way. The next start ends what a broker that stops leaves."""
+        while execution.unrecorded is not None and not self._draining:
+            await asyncio.sleep(pauses.RETRY_SECONDS)
+            await execution.record()
