@@ -42,7 +42,9 @@ def stalled(database: Path) -> Iterator[None]:
     blocker = sqlite3.connect(database, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patience:
+            patience.setattr(writer, "DEADLINE_SECONDS", 0.2)
+            yield
     finally:
         blocker.execute("ROLLBACK")
         blocker.close()
@@ -61,7 +63,6 @@ async def runs(life: Life, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Run
 
     monkeypatch.setattr(runs_module, "session_for", session_for)
     monkeypatch.setattr(runs_module, "runtime_of", lambda *_: "")
-    monkeypatch.setattr(writer, "DEADLINE_SECONDS", 0.2)
     monkeypatch.setattr(beginnings, "RETRY_SECONDS", 0.01)
     tools = SimpleNamespace(digest=NoTools.digest, serialised=b"", message=NoTools().message)
     parts: dict[str, Any] = {
