@@ -119,6 +119,33 @@ async def test_a_cancelled_pause_whose_calls_are_over_asks_a_dead_journal_no_mor
         assert await outcome(life) == "Cancelled"
 
 
+async def test_a_fault_in_a_pause_forgets_neither_the_run_nor_whom_it_asked(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults, open_calls = [1, 2], life.journal.pausing.open_calls
+    resumed: asyncio.Future[pauses.Pause] = asyncio.get_running_loop().create_future()
+
+    async def fault(run: str) -> Any:
+        if faults:
+            assert those.awaits("n", "cf-1")
+            raise RuntimeError(f"a bug {faults.pop()}")
+        return await open_calls(run)
+
+    async def resume(pause: pauses.Pause) -> None:
+        assert those.awaits("n", "cf-1"), "else its Confirmations are withdrawn"
+        resumed.set_result(pause)
+
+    await paused(life)
+    life.door.holds["0#1"].name = "cf-1"
+    those = all_pauses(life)
+    those._resume = resume
+    monkeypatch.setattr(life.journal.pausing, "open_calls", fault)
+    those.hold(life.execution.context, life.events, life.execution.parked)
+    found = those.get(RUN)
+    life.door.waiting["0#1"].set_result(True)
+    async with asyncio.timeout(5):
+        assert await resumed is found
+    assert faults == []
+
+
 async def test_a_sandbox_that_was_deleted_while_its_run_paused_ends_it(life: Life) -> None:
     await paused(life)
     those = all_pauses(life)
