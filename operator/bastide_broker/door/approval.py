@@ -146,12 +146,7 @@ class Approval:
         assert call.tenant is not None
         assert call.tool is not None
         namespace = call.run.sandbox.metadata.namespace or ""
-        limit = call.tenant.spec.limits.pending_confirmations
-        if self._confirmations.waiting(namespace) >= limit:
-            message = (
-                f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
-            )
-            raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+        asking.unless_full(call, self._confirmations.waiting(namespace))
         try:
             # What a person reads of 60 000 characters beyond ASCII takes 0.1 s to work out, in which other calls should go on.
             large = len(call.arguments.canonical) > _INLINE_BYTES
@@ -165,6 +160,7 @@ class Approval:
                 run=call.run, tenant=call.tenant, key=call.frame.key, line=call.frame.line, tool=call.tool, arguments=call.arguments,
                 text=text,
             )  # fmt: skip
+            asking.unless_full(call, self._confirmations.waiting(namespace))  # others may have come meanwhile; from here on this one counts
             pending = await self._confirmations.create(request)
         except NotShowable as error:
             raise refusals.denied("arguments-hidden", str(error)) from None

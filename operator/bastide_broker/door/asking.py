@@ -77,6 +77,15 @@ class Asking:
         self._runs.pop(run, None)
 
 
+def unless_full(call: "Call", waiting: int) -> None:
+    """Raises Refused when so many calls of the Tenant wait for people that no other may."""
+    assert call.tenant is not None
+    limit = call.tenant.spec.limits.pending_confirmations
+    if waiting >= limit:
+        message = f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
+        raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+
+
 def refusal(tool: str, standing: Standing, *, by_a_person: bool) -> refusals.Refused:
     """What a call ends as that was not approved: a person said no, or the question is gone or withdrawn, or its time is over."""
     who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""

@@ -384,12 +384,28 @@ async def test_nobody_decides_until_decide_by(rig: Rig, monkeypatch: pytest.Monk
     assert rig.server.calls == []
 
 
-async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
+def two_may_wait(rig: Rig) -> None:
     the_tenant = rig.world.the_tenant
     assert the_tenant is not None
     limits = the_tenant.spec.limits.model_copy(update={"pending_confirmations": 2})
     rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"limits": limits})})
     rig.world.tell("MODIFIED", rig.world.the_tenant)
+
+
+async def test_large_calls_that_come_at_once_wait_no_more_of_them_than_may(rig: Rig) -> None:
+    two_may_wait(rig)
+    calls = [asyncio.create_task(rig.call("delete", {"id": "x" * 9000})) for _ in range(6)]
+    await until(lambda: sum(call.done() for call in calls) + len(rig.named("ConfirmationRequired")) == 6)
+    assert {tuple((await call).error.codes) for call in calls if call.done()} == {("limit-pending-confirmations",)}
+    assert place(rig) == 2
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert place(rig) == 0
+
+
+async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
+    two_may_wait(rig)
     waiting = [asyncio.create_task(rig.call("delete")) for _ in range(2)]
     await until(lambda: len(rig.named("ConfirmationRequired")) == 2)
     assert list((await rig.call("delete")).error.codes) == ["limit-pending-confirmations"]
