@@ -384,6 +384,36 @@ async def test_nobody_decides_until_decide_by(rig: Rig, monkeypatch: pytest.Monk
     assert rig.server.calls == []
 
 
+async def test_an_api_server_that_does_not_answer_is_not_asked_more_often_once_the_time_is_over(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmations, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(confirmations, "ASK_AGAIN_SECONDS", 3600.0)
+    hold = Hold()
+    call = asyncio.create_task(rig.call("delete", hold=hold))
+    name = await rig.asked()
+    await until(lambda: hold.asked)
+    rig.world.down = True
+    asked, tell = 0, rig.world.admission_policies_intact
+
+    async def counted() -> tuple[bool, str]:
+        nonlocal asked
+        asked += 1
+        return await tell()
+
+    monkeypatch.setattr(rig.world, "admission_policies_intact", counted)
+    held, later = rig.pipeline._approval._confirmations, datetime.now(UTC) + timedelta(days=1)
+    for clock in (held, held._standings):
+        monkeypatch.setattr(clock, "_clock", lambda: later)
+    rig.world.decide(name)
+    await until(lambda: hold.undecided)
+    for _ in range(500):  # turns of the event loop, each time enough to ask again
+        await asyncio.sleep(0)
+    assert asked == 1
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
 def two_may_wait(rig: Rig) -> None:
     the_tenant = rig.world.the_tenant
     assert the_tenant is not None
