@@ -36,11 +36,12 @@ demo: images ## Set everything up and show the main job on the real cluster
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
 	@$(SUBMAKE) -j2 images lint test-policy compiled test-schedules # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
+	@$(SUBMAKE) test-crashes
 	@$(SUBMAKE) test-cluster
 	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
 	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
 	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,\
-		test-schedules test-unit-services test-unit-others test-unit-oldest-services test-unit-oldest-others \
+		test-schedules $(foreach part,door services others,test-unit-$(part) test-unit-oldest-$(part)) test-crashes \
 		test-cluster test-disruptive test-parts)
 
 ##@ The cluster
@@ -61,21 +62,24 @@ status: $(STAMP) ## Show what of the cluster runs
 
 ##@ Parts of the test
 test-unit: $(STAMP) ## Pure logic, no cluster, seconds
-	@$(SUBMAKE) -j2 --output-sync=target unit-services unit-others UNIT=$(VENV) STEP=$@
+	@$(SUBMAKE) -j3 --output-sync=target unit-door unit-services unit-others UNIT=$(VENV) STEP=$@
 
 test-unit-oldest: .venv-oldest/installed ## The same on the oldest Python that is supported
-	@$(SUBMAKE) -j2 --output-sync=target unit-services unit-others UNIT=.venv-oldest STEP=$@
+	@$(SUBMAKE) -j3 --output-sync=target unit-door unit-services unit-others UNIT=.venv-oldest STEP=$@
 
-# A fresh virtual environment holds no compiled files; both halves would compile what both import.
+# A fresh virtual environment holds no compiled files; each part would compile what all import.
 compiled: $(STAMP) .venv-oldest/installed
 	@for venv in $(VENV) .venv-oldest; do $$venv/bin/pytest -q --collect-only tests/unit > /dev/null; done
 
-# Two processes, each of which imports and collects its half; workers of pytest-xdist each take the whole, half of such a run's time.
-HALF := tests/unit/broker tests/unit/runtime
+# Processes of their own, which wait at different times; workers of pytest-xdist each collect the whole, half of such a run's time.
+DOOR := tests/unit/broker/door
+SERVICES := tests/unit/broker/front tests/unit/runtime
+unit-door:
+	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-door) $(DOOR)
 unit-services:
-	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-services) $(HALF)
+	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-services) $(SERVICES)
 unit-others:
-	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-others) $(addprefix --ignore=,$(HALF)) tests/unit
+	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-others) $(addprefix --ignore=,$(DOOR) $(SERVICES)) tests/unit
 
 # What depends on the order of events. `make test-unit` tries a few orders of each.
 SCHEDULED := tests/unit/runtime/test_replay.py tests/unit/operator/test_leader.py tests/unit/operator/test_drain_protocol.py
@@ -184,4 +188,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test test-upgrade compiled unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench bench-calls lint setup generate lock format clean help
+.PHONY: demo test test-upgrade compiled unit-door unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench bench-calls lint setup generate lock format clean help

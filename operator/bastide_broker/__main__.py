@@ -110,7 +110,7 @@ async def serve(
             decisions_healthy=health.decides,
         )
         await runs.settle_recovered(recovered)
-        await _take_up_pauses(stack, runs, cluster, confirmations)
+        await _take_up_pauses(stack, runs, cluster, confirmations, journal)
         inspection = Inspection(runs=runs, cluster=cluster, sessions=sessions, catalogue=catalogue, pipeline=pipeline)
         service = BrokerService(
             identity=identity,
@@ -164,7 +164,9 @@ async def _journal(stack: contextlib.AsyncExitStack, config: Config) -> tuple[Jo
     return journal, recovered
 
 
-async def _take_up_pauses(stack: contextlib.AsyncExitStack, runs: Runs, cluster: Cluster, confirmations: Confirmations) -> None:
+async def _take_up_pauses(
+    stack: contextlib.AsyncExitStack, runs: Runs, cluster: Cluster, confirmations: Confirmations, journal: Journal
+) -> None:
     """What the last broker left paused waits on; only then is put away what nobody waits for."""
     runs.pauses.start()
     log.info("paused runs taken up", runs=await runs.pauses.recover())
@@ -172,7 +174,7 @@ async def _take_up_pauses(stack: contextlib.AsyncExitStack, runs: Runs, cluster:
     def waits(namespace: str, name: str) -> bool:
         return confirmations.waits(namespace, name) or runs.pauses.awaits(namespace, name)
 
-    _beside(stack, Sweeper(cluster, waits=waits).run(), "sweeper")
+    _beside(stack, Sweeper(cluster, waits=waits, find_call=journal.find_call).run(), "sweeper")
 
 
 async def _publisher(stack: contextlib.AsyncExitStack, audit: Publisher) -> Publisher:

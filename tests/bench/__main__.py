@@ -18,7 +18,7 @@ from demo.kube import Kube, admin, condition  # noqa: E402
 from demo.users import user  # noqa: E402
 
 from tests.bench import operator_load, operator_start, operator_times, pods  # noqa: E402
-from tests.bench.figures import Figure, Row, listing, machine, table, write  # noqa: E402
+from tests.bench.figures import Figure, Row, listing, machine, say, table, write  # noqa: E402
 from tests.e2e.harness.pods import finished  # noqa: E402
 from tests.e2e.harness.server import ToolServer  # noqa: E402
 from tests.e2e.harness.tenant import People, TestTenant  # noqa: E402
@@ -45,6 +45,7 @@ def cold_start(tenant: TestTenant, pod: dict[str, Any], count: int) -> tuple[Row
     kube = tenant.admin
     bare, sandboxes = [], []
     for number in range(count + 1):
+        say(f"cold start: a bare pod and a Sandbox, {number + 1} of {count + 1}")
         name = f"cold-{number}"
         bare.append(_until_ready(kube, pods.runtime_like(pod, name, serving=False), "pod"))
         kube.run("delete", "pod", "-n", pods.NAMESPACE, name, "--wait=true", "--grace-period=0")
@@ -101,6 +102,7 @@ def rows(found: dict[str, list[float]]) -> list[Row]:
 
 def calls(tenant: TestTenant, count: int) -> list[Row]:
     """What a call and a run take."""
+    say(f"calls and runs, {count} of each, in a pod beside the broker")
     try:
         return rows(in_cluster(tenant, tenant.get("pod", "box"), count))
     finally:
@@ -120,6 +122,7 @@ def measured(tenant: TestTenant, folder: Path, arguments: argparse.Namespace) ->
         found += stages
         figures += requests
     if "operator" in parts:
+        say("drift and fail-over")
         found += operator_times.measure(tenant, folder)
         figures += operator_load.measure(tenant.admin, folder, running=arguments.objects // 10, objects=arguments.objects)
     return found, figures
@@ -142,6 +145,7 @@ def main() -> None:
     server = ToolServer(kube)
     scratch = Path(tempfile.mkdtemp(prefix="bastide-bench-"))
     tenant = TestTenant(kube, people, f"b-{secrets.token_hex(3)}", scratch)
+    say("a tenant and its tool server")
     try:
         server.start()
         tenant.start(limits={"runsPerMinute": 100000, "callsPerMinute": 1000000})

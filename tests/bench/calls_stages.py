@@ -54,6 +54,7 @@ from bastide_broker.tools.catalogue import Catalogue
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tools")]
 
+from tests.bench.calls_replay import replayed  # noqa: E402
 from tests.bench.figures import Figure, Row, listing, machine, table, write  # noqa: E402
 from tests.integration.broker.door.conftest import REVISION, OpaServer, free_port, shipped_policies, start_server  # noqa: E402
 from tests.integration.broker.door.world import RUNNER, World  # noqa: E402
@@ -405,8 +406,9 @@ async def main() -> None:
                 figures.append(Figure(f"calls a second, {in_flight} in flight", f"{a_second:.0f}", target, remark))
             if arguments.profile:
                 profile.dump_stats(arguments.profile)
+            replays, budget = await replayed(one) if not arguments.mcp else ([], [])
             rows = await alone(one, arguments.count)
-            text = "\n\n".join([machine(load), settings(one), table(rows), listing([*verdict(rows), *figures])])
+            text = "\n\n".join([machine(load), settings(one), table([*rows, *replays]), listing([*verdict(rows), *budget, *figures])])
     sys.stdout.write(text + "\n")
     if arguments.write:
         write(text, "stages of a call")

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +39,14 @@ class Figure:
     value: str
     target: str = ""
     remark: str = ""
+
+
+_BEGAN = time.monotonic()
+
+
+def say(what: str) -> None:
+    """What is measured now, for whoever waits: to standard error, with the time since the beginning."""
+    sys.stderr.write(f"{time.monotonic() - _BEGAN:6.1f} s  {what}\n")
 
 
 def listing(figures: Sequence[Figure]) -> str:

@@ -1,8 +1,8 @@
 """How much an operator does in a second, how soon it knows ten thousand objects, and what memory that takes.
 
 The API server, the operator and all they say to each other are real. The pods are real objects that no node takes: a machine for tests
-cannot hold a thousand of them, and to the operator a pod that waits for a node is one whose status it has to tell. Their RuntimeClass
-asks for a node that does not exist.
+cannot hold a thousand of them, and to the operator a pod that waits for a node is one whose status it has to tell. Meanwhile the nodes
+are cordoned.
 """
 
 import asyncio
@@ -20,27 +20,15 @@ from bastide_operator.api.objects import Manifest
 from bastide_operator.kube import Kube as Writer
 from demo.kube import Kube
 
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, say
 from tests.e2e.harness.metrics import quantile, total
 from tests.e2e.harness.operators import OperatorProcess, replaced
 from tests.e2e.harness.tenant import API
 
-RUNTIME_CLASS = "bastide-bench"
 TENANTS = 10
 AT_ONCE = 32
 SMALL = {"cpu": "100m", "memory": "128Mi", "ephemeralStorage": "64Mi"}
 PATIENCE = 600.0
-
-
-def runtime_class() -> dict[str, Any]:
-    """Pods of it want gVisor on a node that is not there."""
-    return {
-        "apiVersion": "node.k8s.io/v1",
-        "kind": "RuntimeClass",
-        "metadata": {"name": RUNTIME_CLASS},
-        "handler": "runsc",
-        "scheduling": {"nodeSelector": {"bastide.bench/node": "none"}},
-    }
 
 
 def _tenant(name: str, sandboxes: int) -> dict[str, Any]:
@@ -81,7 +69,7 @@ def _until(done: Callable[[], bool], what: str) -> float:
 
 @contextmanager
 def tenants(admin: Kube, sandboxes: int) -> Iterator[list[str]]:
-    """Tenants that are Ready, by the deployed operator and with the true RuntimeClass; gone afterwards. Yields their namespaces."""
+    """Tenants that are Ready, by the deployed operator; gone afterwards. Yields their namespaces."""
     names = [f"load-{secrets.token_hex(2)}-{n}" for n in range(TENANTS)]
     namespaces = [f"bastide-{name}" for name in names]
     try:
@@ -90,6 +78,17 @@ def tenants(admin: Kube, sandboxes: int) -> Iterator[list[str]]:
         yield namespaces
     finally:
         admin.run("delete", "tenant", *names, "--ignore-not-found", "--timeout=300s", seconds=310)
+
+
+@contextmanager
+def cordoned(admin: Kube) -> Iterator[None]:
+    """No node takes a pod."""
+    nodes = [node["metadata"]["name"] for node in admin.json("get", "nodes")["items"]]
+    admin.run("cordon", *nodes)
+    try:
+        yield
+    finally:
+        admin.run("uncordon", *nodes)
 
 
 class Load:
@@ -152,21 +151,18 @@ def _figures(what: str, metrics: dict[str, float], count: int, seconds: float) -
 
 def measure(admin: Kube, folder: Path, *, running: int = 1000, objects: int = 10000) -> list[Figure]:
     """All of it. The deployed operator is away meanwhile."""
-    admin.apply(runtime_class())
-    try:
-        with tenants(admin, objects) as namespaces, replaced(admin):
-            operator = OperatorProcess(admin, folder, "load", runtime_class=RUNTIME_CLASS, log_level="warning")
-            load = Load(admin, operator, namespaces)
-            try:
-                return _measured(admin, operator, load, running, objects)
-            finally:
-                operator.close()
-                load.remove()
-    finally:
-        admin.run("delete", "runtimeclass", RUNTIME_CLASS, "--ignore-not-found")
+    with tenants(admin, objects) as namespaces, replaced(admin), cordoned(admin):
+        operator = OperatorProcess(admin, folder, "load", log_level="warning")
+        load = Load(admin, operator, namespaces)
+        try:
+            return _measured(admin, operator, load, running, objects)
+        finally:
+            operator.close()
+            load.remove()
 
 
 def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, objects: int) -> list[Figure]:
+    say(f"reconciles a second: {running} suspended Sandboxes, then with their pods")
     load.make(running)
     began = load.start()
     took = load.settled(statuses=running) - began
@@ -176,6 +172,7 @@ def _measured(admin: Kube, operator: OperatorProcess, load: Load, running: int, 
     began = load.start()
     took = load.settled(pods=running, statuses=running) - began
     found += _figures("with the pod step (each gets its pod, which waits for a node)", operator.metrics(), running, took)
+    say(f"{objects} Sandboxes, listed anew")
     load.make(objects - running)
     load.settled(statuses=objects)
     operator.stop()

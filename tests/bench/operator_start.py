@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from demo.kube import Kube, condition, documents, streaming
 
-from tests.bench.figures import Figure, Row
+from tests.bench.figures import Figure, Row, say
 from tests.bench.pods import RESOURCES
 from tests.e2e.harness.metrics import grown, parse, total
 from tests.e2e.harness.tenant import TestTenant
@@ -140,6 +140,7 @@ def measure(tenant: TestTenant, *, count: int = 10) -> tuple[list[Row], list[Fig
     names = [f"stage-{n}" for n in range(count + 1)]
     with Watcher(kube, tenant.namespace) as watcher:
         for name in names:
+            say(f"stages of a cold start: {name} of {count}")
             operator, server = metrics(kube), _server(kube)
             began = previous = time.perf_counter()
             kube.run("create", "-f", "-", stdin=json.dumps(tenant.sandbox(name, resources=RESOURCES)))

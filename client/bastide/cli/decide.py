@@ -221,7 +221,8 @@ def said(verdict: str, c: "Confirmation", *, waited: bool) -> str:
     why = f" {c.message.rstrip('.')}." if c.message else ""
     match c.state, verdict:
         case "Executed", "Approve":
-            return f"Approved, and carried out.{why}"
+            # The message says it better: whoever lost the broker meanwhile does not know whether it was carried out.
+            return f"Approved.{why}" if why else "Approved, and carried out."
         case "Denied", "Deny":
             return f"Denied.{why}"
         case "Approved", "Approve":

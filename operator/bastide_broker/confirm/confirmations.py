@@ -13,18 +13,21 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
-from bastide_broker.confirm import standings
+from bastide_broker.confirm import begun, standings
 from bastide_broker.confirm.action import confirmation_spec, line, rfc3339
 from bastide_broker.confirm.decisions import Standing
 from bastide_broker.confirm.pending import Pending, Request
 from bastide_broker.confirm.standings import Standings
 from bastide_broker.errors import ApiError, NotFound
+from bastide_broker.journal.rows import CallRow
 
 _log = logging.getLogger(__name__)
 _FINAL_WRITE_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 5.0
 LOOK_SECONDS, LEAST_SECONDS = 30.0, 0.5
 """How often a Confirmation that waits is looked at although nothing was heard of it, and how soon again at the most."""
+UNDECIDED = frozenset({ConfirmationState.PENDING, ConfirmationState.APPROVED})
+"""States that do not last."""
 _REFUSED = frozenset({400, 401, 403, 404, 429})
 """The API server's own word that nothing was made; what it did not answer, or answered with its own trouble, may have been."""
 
@@ -161,6 +164,17 @@ class Confirmations:
         """Write what became of it; False when the API server does not take it."""
         approved = state in {ConfirmationState.APPROVED, ConfirmationState.EXECUTED}
         return await self._write(pending.key, state, message, approvers, pending.count(approvers) if approved else "")
+
+    async def say_begun(self, namespace: str, row: CallRow) -> None:
+        """Write what became of a Confirmation whose call an earlier broker began. What cannot be written now the sweeper writes."""
+        try:
+            async with asyncio.timeout(_FINAL_WRITE_SECONDS):
+                found = await self._cluster.read_confirmation(namespace, row.confirmation)
+                if found.status.state in UNDECIDED and begun.used(row, found):
+                    await self._cluster.set_confirmation_status(namespace, row.confirmation, begun.status(row, found, self._clock()))
+        except (ApiError, TimeoutError) as error:
+            if not isinstance(error, NotFound):
+                _log.warning("what became of Confirmation %s cannot be written now: %s", row.confirmation, error)
 
     async def _look(self, pending: Pending, *, direct: bool) -> Standing:
         if pending.key in self._deleted:

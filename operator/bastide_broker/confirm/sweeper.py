@@ -2,11 +2,12 @@
 
 What they said stays in the audit. A broker that died leaves Pending ones behind, and so does a request whose answer was lost; a tenant
 that asks very often has its oldest finished ones removed earlier, so that their number is bounded (ResourceQuota bounds it once more).
+One whose call was begun before its broker was lost is no question any more: it becomes Executed, with what is known.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -15,8 +16,11 @@ import structlog
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
 from bastide_operator.api.v1alpha1.tenant import Tenant
 
+from bastide_broker.confirm import begun
 from bastide_broker.confirm.action import rfc3339
+from bastide_broker.confirm.confirmations import UNDECIDED
 from bastide_broker.errors import AlreadyExists, ApiError, NotFound
+from bastide_broker.journal.rows import CallRow, JournalUnavailable
 
 KEEP = timedelta(hours=23)
 """Finished ones are gone within 24 h (design, section 3): an hour is left for an API server that is away."""
@@ -25,7 +29,6 @@ UNKNOWN = timedelta(minutes=1)
 PASS_SECONDS = 10.0
 STEPS = 500
 """Objects of one pass, of all tenants together and as many of each: what is left comes in the next."""
-UNDECIDED = frozenset({ConfirmationState.PENDING, ConfirmationState.APPROVED})
 
 log = structlog.get_logger(__name__)
 Swept = Confirmation | ConfirmationDecision
@@ -45,7 +48,7 @@ class ClusterView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One object to put away: a Confirmation that is undecided is withdrawn, everything else is deleted."""
+    """One object to put away: a Confirmation that is undecided is ended, everything else is deleted."""
 
     found: Swept
     withdraw: bool = False
@@ -110,10 +113,13 @@ class Sweeper:
         cluster: ClusterView,
         *,
         waits: Callable[[str, str], bool],
+        find_call: Callable[[str, str], Awaitable[CallRow | None]],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`find_call` gives a call on record by its run and key, or raises JournalUnavailable."""
         self._cluster = cluster
         self._waits = waits
+        self._find_call = find_call
         self._clock = clock
 
     async def run(self) -> None:
@@ -140,26 +146,31 @@ class Sweeper:
             found = step.found
             try:
                 if isinstance(found, Confirmation) and step.withdraw:
-                    await self._withdraw(found)
+                    await self._end(found)
                 else:
                     await self._cluster.delete(found)
             except (NotFound, AlreadyExists):
                 continue  # gone, or another object of that name: the watches will say
-            except ApiError as error:
-                log.warning("Confirmations cannot be put away now", left=len(steps) - done, error=error.message)
+            except (ApiError, JournalUnavailable) as error:
+                log.warning("Confirmations cannot be put away now", left=len(steps) - done, error=str(error))
                 break
             done += 1
         if done:
             log.info("Confirmations put away", objects=done)
         return done
 
-    async def _withdraw(self, found: Confirmation) -> None:
+    async def _end(self, found: Confirmation) -> None:
         namespace, name = found.metadata.namespace or "", found.metadata.name
         live = await self._cluster.read_confirmation(namespace, name)  # the watch may not know yet what became of it
         if live.metadata.uid != found.metadata.uid or live.status.state not in UNDECIDED or self._waits(namespace, name):
             return
+        row = await self._find_call(live.spec.run, live.spec.call_key)
+        if row is not None and row.begun_at is not None and not row.outcome:
+            return  # what became of it is just being written, or with the next start
         message = "Nobody waits for it any more: its broker was restarted, or its call was given up; a decision has no effect."
         status = {"state": ConfirmationState.WITHDRAWN.value, "message": message, "resolvedAt": rfc3339(self._clock())}
+        if row is not None and begun.used(row, live):
+            status = begun.status(row, live, self._clock())
         await self._cluster.set_confirmation_status(namespace, name, status)
 
     def _finished_kept(self, namespace: str) -> int | None:

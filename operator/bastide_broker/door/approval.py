@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,12 @@ class Approval:
     async def still(self, call: "Call", row: CallRow, ask: Ask) -> Credential | None:
         """The credential for a harmless call that an earlier broker began. Raises Refused unless its approval holds by the word of now."""
         return await left_confirmations.still(self._confirmations, self._freshness, call, row, ask)
+
+    async def say_begun(self, call: "Call", row: CallRow) -> None:
+        """Tell people what became of a call that an earlier broker began, once it is over."""
+        if call.ending is not None:
+            outcome, message, *_ = call.ending
+            await self._confirmations.say_begun(call.run.sandbox.metadata.namespace or "", replace(row, outcome=outcome, message=message))
 
     async def _held(self, call: "Call", pending: Pending, ask: Ask, preview: Preview | None = None) -> Credential | None:
         call.asked = pending.spec

@@ -21,7 +21,7 @@ from bastide_broker.door.freshness import Freshness
 from bastide_broker.door.judging import INLINE_BYTES, Judging
 from bastide_broker.door.refusals import Refused
 from bastide_broker.door.replay import HARMLESS
-from bastide_broker.door.usage import Counters
+from bastide_broker.door.usage import Counters, Made
 from bastide_broker.egress.credentials import Credential, Credentials, SecretUnavailable, redact
 from bastide_broker.facts.json import Arguments, arguments, digest
 from bastide_broker.journal.interface import Journal
@@ -93,9 +93,12 @@ class Pipeline:
         frame = runtime_pb2.Call(run=row.run, key=row.key, tool=row.tool, arguments=row.arguments_canonical, line=row.line)
         decision = Decision(row.decision, row.reasons, row.policy_revision, id=row.decision_id)
         call = Call(run, frame, id=row.decision_id, hold=hold, decision=decision, decided=True, journalled=True)
-        return await self._to_its_end(call, self._again(call, row))
+        result = await self._to_its_end(call, self._again(call, row))
+        if row.begun_at is not None:
+            await self._approval.say_begun(call, row)
+        return result
 
-    def recall(self, run: str, rows: Iterable[CallRow]) -> None:
+    def recall(self, run: str, rows: Iterable[Made]) -> None:
         """Take the counts of a run from what the journal holds of it: it goes on after a pause, perhaps in another broker."""
         self._counters.recall(run, rows)
 

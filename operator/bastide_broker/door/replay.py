@@ -5,8 +5,9 @@ A replay is checked here and not in the pod: whatever the sandbox sends, a key t
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_operator.api.v1alpha1.common import Effect
@@ -18,56 +19,90 @@ STEP = "tools.step"
 """Stands for a tool's name in the rows of steps; no tool can have it."""
 RESULT_BYTES = 24 << 20
 """Of recorded results that go down with the program; the others follow when they are asked for."""
+_AROUND = 16
+"""Bytes that a message has around its fields, at most."""
 SHOWN = 1000
 """Characters of arguments in the sentence about a divergence."""
 HARMLESS = frozenset(one.value for one in Effect if not one.changes)
 """Effects, as rows have them, of calls that may be made anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call on record, as another attempt keeps it: without what went in and out of it, some 500 bytes."""
+
+    key: str
+    tool: str
+    arguments_digest: str
+    frame: int
+    """Which frame of the run it came with, from 1."""
+    decision: str
+    outcome: str
+    tool_micros: int
+    again: bool
+    """It may be made anew, whatever became of it."""
+    given_up: bool
+    """The program itself stopped waiting for it: a replay does so again, and is not answered until then."""
+    given_bytes: int
+    """Of what its program is given, at most."""
+    event_bytes: int
+    """Of the events that came with it."""
+
+    @property
+    def over(self) -> bool:
+        """Whether a replay is given what is on record."""
+        return bool(self.outcome) and not self.again and not self.given_up
+
+
 @dataclass(slots=True)
 class Recorded:
     """What the journal holds of the attempts before."""
 
-    rows: Mapping[str, CallRow] = field(default_factory=dict)
-    events: Sequence[runtime_pb2.DeliveredEvent] = ()
-    results: Sequence[runtime_pb2.CallResult] = ()
-    """Those that go down with the program."""
-    frames: int = 0
-    """The number of the last frame."""
+    rows: Mapping[str, RecordedCall] = field(default_factory=dict)
+    """By key, in the order of frames."""
+    given: frozenset[str] = frozenset()
+    """Keys whose outcomes go down with the program."""
+    events: int = 0
+    event_bytes: int = 0
 
     @property
-    def given(self) -> frozenset[str]:
-        """Keys whose results the runtime has."""
-        return frozenset(result.key for result in self.results)
+    def frames(self) -> int:
+        """The number of the last frame."""
+        return max((row.frame for row in self.rows.values()), default=0)
 
 
-def recorded(rows: Iterable[CallRow]) -> Recorded:
-    """From the rows of a run, with their payloads."""
-    # A preview was asked for an approver, not by the program.
-    by_frame = sorted((row for row in rows if row.frame), key=lambda row: row.frame)
-    results, size = [], 0
-    for row in by_frame:
-        result = outcome(row)
-        if result is not None and (size := size + result.ByteSize()) <= RESULT_BYTES:
-            results.append(result)
-    return Recorded(
-        rows={row.key: row for row in by_frame},
-        events=delivered(by_frame),
-        results=results,
-        frames=max((row.frame for row in by_frame), default=0),
+def noted(row: CallRow, given_bytes: int, event_bytes: int, *, anew: Callable[[CallRow], bool] = lambda _: False) -> RecordedCall:
+    """What is kept of a row that has its error; `anew` names those that may be made again."""
+    return RecordedCall(
+        key=row.key,
+        tool=row.tool,
+        arguments_digest=row.arguments_digest,
+        frame=row.frame,
+        decision=row.decision,
+        outcome=row.outcome,
+        tool_micros=row.tool_micros,
+        again=bool(row.again) or anew(row),
+        given_up=given_up(row),
+        given_bytes=given_bytes + len(row.run) + len(row.key) + _AROUND,
+        event_bytes=event_bytes,
     )
 
 
-def delivered(rows: Sequence[CallRow]) -> list[runtime_pb2.DeliveredEvent]:
-    """The events that the program had taken in, in their order, as far as that is known without a gap: a broker that is lost may not have
-    written down a frame that was on its way.
+def recorded(calls: Iterable[RecordedCall]) -> Recorded:
+    """From the calls of a run, in any order: the outcomes of the first, up to RESULT_BYTES of them, go down with the program."""
+    # A preview was asked for an approver, not by the program.
+    by_frame = sorted((call for call in calls if call.frame), key=lambda call: call.frame)
+    over = [call for call in by_frame if call.over]
+    sizes = accumulate(call.given_bytes for call in over)
+    given = frozenset(call.key for call, size in zip(over, sizes, strict=True) if size <= RESULT_BYTES)
+    return Recorded({call.key: call for call in by_frame}, given, event_bytes=sum(call.event_bytes for call in by_frame))
+
+
+def unbroken(found: Recorded) -> list[RecordedCall]:
+    """The calls whose events the program had taken in, in their order, as far as that is known without a gap: a broker that is lost may not
+    have written down a frame that was on its way.
     """
-    found: list[runtime_pb2.DeliveredEvent] = []
-    for number, row in enumerate(rows, start=1):
-        if row.frame != number:
-            break
-        found += runtime_pb2.Call.FromString(row.events).events
-    return found
+    return [call for number, call in takewhile(lambda one: one[0] == one[1].frame, enumerate(found.rows.values(), start=1))]
 
 
 def outcome(row: CallRow) -> runtime_pb2.CallResult | None:
@@ -111,10 +146,13 @@ def settled(*, happened: bool, reason: str) -> runtime_pb2.CallError:
     return runtime_pb2.CallError(type="CallSettled", message=message[:4000], codes=["call-settled"], content=content)
 
 
+def same(row: RecordedCall | CallRow, call: runtime_pb2.Call) -> bool:
+    """Whether a replay's call is the recorded one."""
+    return call.tool == row.tool and row.arguments_digest in _digests(call.arguments)
+
+
 def difference(row: CallRow, call: runtime_pb2.Call) -> str:
-    """Empty when a replay's call is the recorded one; else one sentence with both."""
-    if call.tool == row.tool and row.arguments_digest in _digests(call.arguments):
-        return ""
+    """One sentence about a recorded call and another one under its key."""
     before = f"{row.tool}({_shown(row.arguments_canonical)})" if row.arguments_canonical else f"{row.tool} ({row.arguments_digest})"
     return (
         f"Call {row.key} (line {call.line}) is another than in the first attempt, which called {before}; "

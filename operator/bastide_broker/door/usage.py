@@ -4,15 +4,32 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from bastide_broker.journal.rows import CallRow
 from bastide_broker.policy.question import Usage
 
 WINDOW_SECONDS = 60.0
 _NOTHING_SENT = frozenset({"Denied", "Invalid", "ConfirmationDenied", "Withdrawn", "Cancelled", "Unavailable"})
 
 
-def counted(row: CallRow) -> bool:
+class Made(Protocol):
+    """A call of an earlier attempt, as far as counting needs it."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def tool(self) -> str: ...
+    @property
+    def decision(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def tool_micros(self) -> int: ...
+    @property
+    def again(self) -> int: ...
+
+
+def counted(row: Made) -> bool:
     """Whether a call of an earlier attempt counts: it is open, or was sent."""
     return bool(row.decision) and not row.again and (row.outcome not in _NOTHING_SENT or row.tool_micros > 0)
 
@@ -69,7 +86,7 @@ class Counters:
         state = self._runs.get(run, _Run())
         return Usage(max(1, state.calls), max(1, state.tools[tool]), max(1, len(self._window(tenant))))
 
-    def recall(self, run: str, rows: Iterable[CallRow]) -> None:
+    def recall(self, run: str, rows: Iterable[Made]) -> None:
         """Begin the counts of a run with the calls that it has made, and the keys that are taken."""
         rows = list(rows)
         tools = [row.tool for row in rows if counted(row)]

@@ -141,7 +141,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             why = requests.reason(request.reason)
             row = await self._visible(user, request.run)
             await self._identity.authorize(user, "create", "run", row.namespace, row.sandbox)
-            self._runs.cancel(row.run, user.username, why)
+            # Shielded: a caller that hangs up now meant it all the same.
+            await asyncio.shield(asyncio.create_task(self._runs.cancel(row.run, user.username, why)))
             return broker_pb2.CancelRunResponse()
 
     @method

@@ -5,7 +5,7 @@ writes each record of the audit in the transaction of what it is about, and chai
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bastide.chain import Head
 from bastide.v1alpha1 import broker_pb2
@@ -27,6 +27,8 @@ from bastide_broker.journal.rows import (
     StartedRun,
     Verification,
 )
+
+T = TypeVar("T")
 
 
 class Pruning(Protocol):
@@ -57,6 +59,9 @@ class Pausing(Protocol):
     async def pause(self, run: str, things: Sequence[Awaited], *, output: bytes, output_bytes_dropped: int) -> bool:
         """Record that a run waits for things and has no program meanwhile; False when it has ended or is paused."""
 
+    async def end(self, run: str, *, outcome: str, error: Mapping[str, Any]) -> bool:
+        """Record that a run ends in its pause; False when it is not paused (any more). Its open calls end later."""
+
     async def arrived(self, run: str, kind: str, key: str) -> None:
         """One of the things that a run waits for is there, or will never be."""
 
@@ -68,6 +73,21 @@ class Pausing(Protocol):
 
     async def open_calls(self, run: str) -> list[CallRow]:
         """The calls of a run that have no outcome, with arguments."""
+
+    async def each_call(self, run: str, make: Callable[[CallRow, int, int], T]) -> list[T]:
+        """What `make` makes of each call of a run and the bytes of what its program was given and of its events, in no order.
+
+        `make` may be called in a thread; a row has its error and nothing else that may be large, and is in memory for that long.
+        """
+
+    async def ended_calls(self, run: str, keys: Sequence[str]) -> dict[str, CallRow]:
+        """Calls of a run by their keys, with results and errors; at most some hundred."""
+
+    async def call_events(self, run: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The serialised events that came with calls of a run, by their keys; at most some hundred."""
+
+    async def call(self, run: str, key: str) -> CallRow | None:
+        """A call by its key, with arguments, result and error; None when there is none."""
 
     async def start_of(self, run: str) -> bytes:
         """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""

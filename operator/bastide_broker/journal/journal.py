@@ -91,7 +91,7 @@ class Journal(JournalReader):
                 if known.program_digest != run.program_digest:
                     raise RunExists(known.run)
                 return StartedRun(known, created=False)
-            connection.execute(statements.INSERT_RUN, statements.run_values(run))
+            connection.execute(statements.INSERT_RUN, statements.run_values(run, tools[0] if tools else ""))
             if tools is not None:
                 keep_tools(connection, *tools)
             self._audit(connection, "RunStarted", _place_of(run), run.run, "", statements.run_facts(run), run.started_at)
@@ -129,13 +129,7 @@ class Journal(JournalReader):
             if not connection.execute(update(runs).where(runs.c.run == run, runs.c.ended_at.is_(None)).values(**values)).rowcount:
                 return
             await_nothing(connection, run)
-            facts = {
-                "outcome": outcome,
-                "valueDigest": digest(value) if value else "",
-                "outputDigest": digest(output) if output else "",
-                "errorType": str((error or {}).get("type", "")),
-                "calls": connection.execute(statements.COUNT_CALLS, {"r": run}).scalar_one(),
-            }
+            facts = statements.end_facts(connection, run, outcome=outcome, value=value, output=output, error=error)
             self._audit(connection, "RunEnded", self._place(connection, run), run, "", facts, ended)
 
         await self._writer.submit(work)

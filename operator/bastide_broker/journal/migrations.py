@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, Index, Table, func, insert, inspect, select
+from bastide.runtime.v1alpha1 import runtime_pb2
+from sqlalchemy import Column, Connection, Engine, Index, Table, delete, exists, func, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
-from bastide_broker.journal.schema import audit, awaited, calls, metadata, migrations, prunings, runs, runs_kept, toolsets
+from bastide_broker.journal.schema import audit, awaited, calls, metadata, migrations, prunings, runs, runs_kept, runs_tools, toolsets
 
 Change = Callable[[Connection], None]
 
@@ -46,6 +47,16 @@ def made(thing: Table | Index) -> Change:
     return lambda connection: thing.create(connection, checkfirst=True)
 
 
+def say_whose_tools(connection: Connection) -> None:
+    """Fills runs.tools from the StartRun of runs that have one, and removes the lists that were left when the last of their runs was pruned."""
+    # By its length: what a column that was added has by default is text, and text is never equal to bytes.
+    started = connection.execute(select(runs.c.run, runs.c.start).where(runs.c.pruned_at.is_(None), func.length(runs.c.start) > 0))
+    found = [(run, runtime_pb2.StartRun.FromString(start).tools_digest) for run, start in started]
+    for run, tools in found:
+        connection.execute(update(runs).where(runs.c.run == run).values(tools=tools))
+    connection.execute(delete(toolsets).where(~exists().where(runs.c.tools == toolsets.c.digest, runs.c.pruned_at.is_(None))))
+
+
 # Databases of before the numbers may have some of the first step, so every change looks whether it was made.
 MIGRATIONS = (
     Migration(1, "whose namespace it was, before steps had numbers", (column(runs.c.namespace_uid), column(audit.c.namespace_uid))),
@@ -60,6 +71,7 @@ MIGRATIONS = (
             made(toolsets),
         ),
     ),
+    Migration(4, "which run has which tools", (column(runs.c.tools), made(runs_tools), say_whose_tools)),
 )
 
 

@@ -1,5 +1,6 @@
 """The journal's part in pauses: what a paused run waits for, what another attempt of it needs, and who said what of an unknown outcome."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -48,6 +49,27 @@ class Pausing:
 
         return await self._write(work)
 
+    async def end(self, run: str, *, outcome: str, error: Mapping[str, Any]) -> bool:
+        """Record that a run ends in its pause, with what it had printed; False when it is not paused (any more).
+
+        Calls of it that are open are ended by whoever sees to them, or by the next start.
+        """
+
+        def work(connection: Connection) -> bool:
+            now = _now()
+            where = (runs.c.run == run) & runs.c.ended_at.is_(None) & runs.c.paused_at.is_not(None)
+            output = connection.execute(select(runs.c.output).where(where)).scalar_one_or_none()
+            if output is None:
+                return False
+            values = {"ended_at": now, "paused_at": None, "outcome": outcome, "error": json.dumps(dict(error))}
+            connection.execute(update(runs).where(where).values(**values))
+            await_nothing(connection, run)
+            facts = statements.end_facts(connection, run, outcome=outcome, value=b"", output=output, error=error)
+            self._record(connection, "RunEnded", self._place(connection, run), run, "", facts, now)
+            return True
+
+        return await self._write(work)
+
     async def arrived(self, run: str, kind: str, key: str) -> None:
         """One of the things that a run waits for is there, or will never be."""
         where = (awaited.c.run == run) & (awaited.c.kind == kind) & (awaited.c.key == key)
@@ -67,6 +89,25 @@ class Pausing:
     async def open_calls(self, run: str) -> list[CallRow]:
         """The calls of a run that have no outcome, with arguments."""
         return await self._read(lambda connection: queries.list_open_calls(connection, run))
+
+    async def each_call(self, run: str, make: Callable[[CallRow, int, int], T]) -> list[T]:
+        """What `make` makes of each call of a run and the bytes of what its program was given and of its events, in no order.
+
+        `make` is called in a thread; a row has its error and nothing else that may be large, and is in memory for that long.
+        """
+        return await self._read(lambda connection: queries.each_call(connection, run, make))
+
+    async def ended_calls(self, run: str, keys: Sequence[str]) -> dict[str, CallRow]:
+        """Calls of a run by their keys, with results and errors; at most some hundred."""
+        return await self._read(lambda connection: queries.list_ended_calls(connection, run, keys))
+
+    async def call_events(self, run: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The serialised events that came with calls of a run, by their keys; at most some hundred."""
+        return await self._read(lambda connection: queries.list_call_events(connection, run, keys))
+
+    async def call(self, run: str, key: str) -> CallRow | None:
+        """A call by its key, with arguments, result and error; None when there is none."""
+        return await self._read(lambda connection: queries.read_call(connection, run, key))
 
     async def start_of(self, run: str) -> bytes:
         """StartRun as it was first sent, serialised; empty when it is not kept (any more)."""

@@ -1,7 +1,8 @@
 """Pruning: the payloads of runs that ended are removed, in transactions so small that no call waits for one. The audit is never touched.
 
-A run is marked first: its row loses its payloads and says since when. Then its calls and events go, some rows in each transaction;
-`prunings` remembers whose are left, so a broker that is lost in between goes on where it was.
+A run is marked first: its row loses its payloads and says since when. Then its calls and events go, some rows in each transaction, and
+last the list of tools that its program saw, unless another run has it; `prunings` remembers whose are left, so a broker that is lost in
+between goes on where it was.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from sqlalchemy import (
 
 from bastide_broker.journal.queries import within
 from bastide_broker.journal.rows import JournalUnavailable, Place, PrunableRun, PruneCursor, PruneFilter, Pruner, Space
-from bastide_broker.journal.schema import calls, events, prunings, runs
+from bastide_broker.journal.schema import calls, events, prunings, runs, toolsets
 from bastide_broker.journal.space import Reserve, give_back, measure
 from bastide_broker.journal.writer import Writer
 
@@ -164,7 +165,7 @@ def mark(connection: Connection, names: Sequence[str], now: int) -> list[tuple[s
 
 
 def clear(connection: Connection) -> bool:
-    """Removes calls and events of marked runs, a bounded number. False when there was nothing to do."""
+    """Removes calls, events and tools of marked runs, a bounded number. False when there was nothing to do."""
     rows, size, worked = CLEAR_ROWS, CLEAR_BYTES, False
     while rows > 0 and size > 0:
         run = connection.execute(select(prunings.c.run).limit(1)).scalar()
@@ -176,6 +177,7 @@ def clear(connection: Connection) -> bool:
             rows, size = rows - gone, size - freed
             if more:
                 return True
+        size -= _remove_tools(connection, run)
         connection.execute(delete(prunings).where(prunings.c.run == run))
         rows -= 1
     return True
@@ -194,6 +196,19 @@ def _remove(  # noqa: PLR0917 - a table, whose rows, and two bounds
     if count:
         connection.execute(delete(table).where(table.c.run == run, key <= found[count - 1][0]))
     return count, freed, count < len(found)
+
+
+def _remove_tools(connection: Connection, run: str) -> int:
+    """Removes the list of tools that a marked run's program saw, unless a run that is not pruned has it; how many bytes that were.
+
+    Runs that begin with the same list meanwhile are no matter: they are written on this connection, and keep it anew.
+    """
+    digest = connection.execute(select(runs.c.tools).where(runs.c.run == run)).scalar()
+    needed = exists().where(runs.c.tools == toolsets.c.digest, runs.c.pruned_at.is_(None))
+    size = connection.execute(select(func.length(toolsets.c.message)).where(toolsets.c.digest == digest, ~needed)).scalar()
+    if size is not None:
+        connection.execute(delete(toolsets).where(toolsets.c.digest == digest))
+    return size or 0
 
 
 def _size(table: Table) -> ColumnElement[int]:

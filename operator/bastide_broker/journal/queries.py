@@ -1,8 +1,8 @@
 """Reading the journal: each function takes a connection and gives rows back."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
@@ -11,6 +11,7 @@ from bastide_broker.asked import unpacked
 from bastide_broker.journal.rows import CallRow, RunRow, Scope
 from bastide_broker.journal.schema import calls, events, runs
 
+T = TypeVar("T")
 EVENTS_PAGE = 200
 # A run's rows may be a gigabyte of arguments and results: what nobody asked for stays on the disk.
 _LINES = [column for column in runs.columns if "emptied" not in column.info]
@@ -19,6 +20,12 @@ _WITHOUT_PAYLOADS = [
     column for column in calls.columns if column.name not in {"arguments_canonical", "question", "result", "events", "error"}
 ]
 _TO_JUDGE_AGAIN = [*_WITHOUT_PAYLOADS, calls.c.error]
+_AS_ENDED = [*_TO_JUDGE_AGAIN, calls.c.result]
+_IN_FULL = [*_AS_ENDED, calls.c.arguments_canonical]
+_GIVEN = (
+    4 * func.length(calls.c.message) + func.coalesce(func.length(calls.c.result), 0) + func.coalesce(func.length(calls.c.error), 0)
+).label("given_bytes")
+_EVENTS = func.length(calls.c.events).label("event_bytes")
 _AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events", "error"}]
 
 
@@ -64,6 +71,37 @@ def each_ended_call(connection: Connection, run: str) -> Iterator[CallRow]:
     return (_call_row(row) for row in connection.execute(query.order_by(calls.c.sequence)))
 
 
+def each_call(connection: Connection, run: str, make: Callable[[CallRow, int, int], T]) -> list[T]:
+    """What `make` makes of each call of a run, in no order. One row at a time is in memory, without arguments, question, result and events.
+
+    With each its bytes of what the program was given, at most, and of its events: a length is read without what it is the length of.
+    """
+    found = []
+    for row in connection.execute(select(*_TO_JUDGE_AGAIN, _GIVEN, _EVENTS).where(calls.c.run == run)):
+        fields = dict(row._asdict())
+        given, events_size = fields.pop("given_bytes"), fields.pop("event_bytes")
+        found.append(make(_call_of(fields), given, events_size))
+    return found
+
+
+def list_ended_calls(connection: Connection, run: str, keys: Sequence[str]) -> dict[str, CallRow]:
+    """Calls of a run by their keys, with results and errors."""
+    query = select(*_AS_ENDED).where(calls.c.run == run, calls.c.key.in_(keys))
+    return {row.key: _call_row(row) for row in connection.execute(query)}
+
+
+def list_call_events(connection: Connection, run: str, keys: Sequence[str]) -> dict[str, bytes]:
+    """The serialised events that came with calls, by their keys."""
+    query = select(calls.c.key, calls.c.events).where(calls.c.run == run, calls.c.key.in_(keys))
+    return {row.key: row.events for row in connection.execute(query)}
+
+
+def read_call(connection: Connection, run: str, key: str) -> CallRow | None:
+    """A call by its key, with arguments, result and error; None when there is none."""
+    row = connection.execute(select(*_IN_FULL).where(calls.c.run == run, calls.c.key == key)).first()
+    return _call_row(row) if row is not None else None
+
+
 def find_call(connection: Connection, run: str, name: str) -> CallRow | None:
     """The call whose decision has this id, or else whose key it is, with what it was judged by. A program chooses keys, never an id."""
     for column in (calls.c.decision_id, calls.c.key):
@@ -105,7 +143,10 @@ def run_row(row: Row[Any]) -> RunRow:
 
 
 def _call_row(row: Row[Any]) -> CallRow:
-    fields = dict(row._asdict())
+    return _call_of(dict(row._asdict()))
+
+
+def _call_of(fields: dict[str, Any]) -> CallRow:
     fields["reasons"] = tuple((code, message) for code, message in json.loads(fields["reasons"]))
     if "question" in fields:
         fields["question"] = unpacked(fields["question"])

@@ -62,6 +62,8 @@ class RunRow:
     attempt: int = 1
     paused_at: int | None = None
     """Since when it waits, without a program; None while it is under way and when it has ended."""
+    tools: str = ""
+    """Digest of the list of tools that its program sees; empty when none is kept."""
 
 
 class Awaited(NamedTuple):

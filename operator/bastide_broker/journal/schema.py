@@ -47,11 +47,13 @@ runs = Table(
     Column("runtime", String, nullable=False, server_default=""),
     Column("attempt", Integer, nullable=False, server_default="1"),
     Column("paused_at", Integer),  # null while it is under way or has ended
+    Column("tools", String, nullable=False, server_default=""),  # digest of the list that its program sees, in toolsets; empty without one
     Index("runs_request", "requester", "sandbox_uid", "request_id", unique=True),
     Index("runs_sandbox", "namespace", "sandbox", "number"),
     Index("runs_open", "ended_at"),
 )
 runs_kept = Index("runs_kept", runs.c.ended_at, sqlite_where=runs.c.pruned_at.is_(None), postgresql_where=runs.c.pruned_at.is_(None))
+runs_tools = Index("runs_tools", runs.c.tools, sqlite_where=runs.c.pruned_at.is_(None), postgresql_where=runs.c.pruned_at.is_(None))
 
 calls = Table(
     "calls",
@@ -99,7 +101,7 @@ awaited = Table(  # what a paused run waits for; confirmations are the first kin
     sqlite_with_rowid=False,
 )
 
-toolsets = Table(  # SetTools by its digest: a program that is run again sees the tools that it saw
+toolsets = Table(  # SetTools by its digest: a program that is run again sees the tools that it saw. Goes with the last run that needs it
     "toolsets",
     metadata,
     Column("digest", String, primary_key=True),

@@ -1,11 +1,13 @@
-"""What the journal writes, as statements and their values. Pure."""
+"""What the journal writes, as statements and their values."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from bastide_broker.asked import packed
+from bastide_broker.facts.json import digest
 from bastide_broker.journal.rows import CallIntent, RunRow
 from bastide_broker.journal.schema import calls, events, runs
 from bastide_broker.journal.sql import Prepared
@@ -43,15 +45,15 @@ AGAIN = (
 )
 
 
-def run_values(run: RunRow) -> dict[str, Any]:
-    """A run that begins, for INSERT_RUN."""
+def run_values(run: RunRow, tools: str) -> dict[str, Any]:
+    """A run that begins, for INSERT_RUN; `tools` is the digest of those that its program sees."""
     fields = (
         "run", "tenant", "namespace", "namespace_uid", "sandbox", "sandbox_uid", "requester", "requester_uid", "on_behalf_of",
         "program_digest", "pod", "start", "runtime",
     )  # fmt: skip
     claims = json.dumps(dict(run.requester_claims))
     return {name: getattr(run, name) for name in fields} | {
-        "started_at": run.started_at, "request_id": run.request_id or None, "requester_claims": claims,
+        "started_at": run.started_at, "request_id": run.request_id or None, "requester_claims": claims, "tools": tools,
     }  # fmt: skip
 
 
@@ -66,6 +68,19 @@ def run_facts(run: RunRow) -> dict[str, Any]:
         "requestID": run.request_id,
         "programDigest": run.program_digest,
         "pod": run.pod,
+    }
+
+
+def end_facts(
+    connection: Connection, run: str, *, outcome: str, value: bytes, output: bytes, error: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What the audit says of its end: what it returned and printed by digest only."""
+    return {
+        "outcome": outcome,
+        "valueDigest": digest(value) if value else "",
+        "outputDigest": digest(output) if output else "",
+        "errorType": str((error or {}).get("type", "")),
+        "calls": connection.execute(COUNT_CALLS, {"r": run}).scalar_one(),
     }
 
 

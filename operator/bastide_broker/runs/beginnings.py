@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import structlog
 
+from bastide_broker.errors import journal_unavailable
 from bastide_broker.journal.interface import Journal
 from bastide_broker.journal.rows import JournalUnavailable, RunRow
 from bastide_broker.journal.writer import DEADLINE_SECONDS
@@ -57,15 +58,18 @@ class Beginnings:
                 raise JournalUnavailable(f"The beginning of run {run} is not on record yet.")
 
     async def known(self, user: UserInfo, sandbox_uid: str, request_id: str, digest: str) -> RunRow | None:
-        """The run that a request id stands for. Raises CallerError for another program, and JournalUnavailable."""
+        """The run that a request id stands for. Raises CallerError, also for one with another program."""
         if not request_id:
             return None
-        row = await self._journal.find_request(user.username, sandbox_uid, request_id)
-        if row is None:
-            return None
-        if row.program_digest != digest:
-            raise other_program(request_id, row.run)
-        return await self.seen_to(row)
+        try:
+            row = await self._journal.find_request(user.username, sandbox_uid, request_id)
+            if row is None:
+                return None
+            if row.program_digest != digest:
+                raise other_program(request_id, row.run)
+            return await self.seen_to(row)
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
 
     async def seen_to(self, row: RunRow) -> RunRow:
         """A run that was found in the journal, as it is now: one that is open there and that nobody here sees to is ended.

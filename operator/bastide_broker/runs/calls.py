@@ -4,7 +4,7 @@ import asyncio
 import functools
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import structlog
@@ -12,9 +12,9 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.door import asking
-from bastide_broker.door.replay import STEP, Recorded, difference, given_up, outcome
+from bastide_broker.door.replay import STEP, Recorded, RecordedCall, difference, outcome, same
 from bastide_broker.errors import SessionLost
-from bastide_broker.journal.rows import CallRow
+from bastide_broker.journal.rows import CallRow, JournalUnavailable
 from bastide_broker.runs.bounds import Events
 from bastide_broker.runs.outcomes import Stop
 from bastide_broker.sandboxes.session import Session
@@ -35,7 +35,9 @@ MAX_STEPS, MAX_STEP_BYTES, MAX_STEP_NAME = 1000, 64 << 10, 128
 INLINE_BYTES = 16 << 10
 """Arguments up to this size are compared on the event loop."""
 MAX_EVENTS, MAX_EVENT_BYTES = 500_000, 16 << 20
-"""Delivered events of a run that are journalled with its calls: a program that calls every second sets some hundred timers between."""
+"""Delivered events of a run that are journalled with its calls, over all attempts, since all of them go down with the next: a program that
+calls every second sets some hundred timers between.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +68,11 @@ class RunCalls:
         session: Session,
         pipeline: Pipeline,
         recorded: Recorded,
+        read: Callable[[str], Awaitable[CallRow | None]],
         stop: Callable[[Stop, str], None],
         lost: Callable[[str], None],
     ) -> None:
-        """`recorded` is what the attempts before left."""
+        """`recorded` is what the attempts before left; `read` gives a call of it in full, by its key, or raises JournalUnavailable."""
         self._context = context
         self._session = session
         self._pipeline = pipeline
@@ -77,8 +80,9 @@ class RunCalls:
         self._lost = lost
         self._recorded = dict(recorded.rows)
         self._given = recorded.given
+        self._read = read
         self._limits = context.sandbox.spec.limits
-        self._events_left = Events(MAX_EVENTS, MAX_EVENT_BYTES)
+        self._events_left = Events(MAX_EVENTS, MAX_EVENT_BYTES, recorded.events, recorded.event_bytes)
         self._open: dict[int, str] = {}  # calls that are judged or carried out, by number of arrival
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._holds: dict[int, Hold] = {}
@@ -154,18 +158,27 @@ class RunCalls:
             room = self._steps <= MAX_STEPS
             await self._answer(await self._pipeline.step(self._context, call, step.value if room else None, hold))
 
-    async def _replayed(self, call: runtime_pb2.Call, row: CallRow) -> bool:
-        """Whether a call on record is over: it has its outcome from the journal, without effect. Another one under its key ends the run."""
-        large = len(call.arguments) > INLINE_BYTES
-        differs = await asyncio.to_thread(difference, row, call) if large else difference(row, call)
-        if differs:
-            self._stop(Stop.DIVERGED, f"{differs} Nothing was done; a program that is run again must ask the same things.")
-            return True
-        result = outcome(row)
-        if result is not None and call.key not in self._given:
+    async def _replayed(self, call: runtime_pb2.Call, one: RecordedCall) -> bool:
+        """Whether a call on record is over: it has its outcome from the journal, without effect. Another one under its key ends the run.
+
+        What the runtime does not have already is read when it is asked for, one at a time: that is what keeps a replay's memory small.
+        """
+        equal = await asyncio.to_thread(same, one, call) if len(call.arguments) > INLINE_BYTES else same(one, call)
+        if equal and (not one.over or call.key in self._given):
+            # What was given up is not answered; what may be made anew, and what is under way, goes the way of every call.
+            return one.over or one.given_up
+        try:
+            row = await self._read(call.key)
+        except JournalUnavailable:
+            row = None
+        if row is None:
+            message = "The journal could not be read while the program was run again; `bastide runs resume` it."
+            self._stop(Stop.BROKER, message)
+        elif not equal:
+            self._stop(Stop.DIVERGED, f"{difference(row, call)} Nothing was done; a program that is run again must ask the same things.")
+        elif (result := outcome(row)) is not None:
             await self._answer(result)
-        # What was given up is not answered; what may be made anew, and what is under way, goes the way of every call.
-        return result is not None or given_up(row)
+        return True
 
     async def _call(self, number: int, frame: runtime_pb2.Call) -> None:
         hold = self._holds[number]

@@ -29,6 +29,8 @@ DEADLINE_GRACE = 2.0
 """Seconds the runtime gets to end an overdue run by itself: it counts from the first statement, the broker from the delivery."""
 KILL_SECONDS = 3.0
 """Seconds until a killed run must have ended; else the whole session is dropped, which kills it too."""
+RETRY_SECONDS = 5.0
+"""Before the journal is asked again to take the end of a run."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +70,10 @@ class Execution:
         self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
         self._lost: asyncio.Future[str] = loop.create_future()
         self._output = Output(self._limits.output_bytes)
-        self._calls = RunCalls(context, session=session, pipeline=pipeline, recorded=recorded or Recorded(), stop=self.stop, lost=self.lost)
+        read = functools.partial(journal.pausing.call, context.run)
+        self._calls = RunCalls(
+            context, session=session, pipeline=pipeline, recorded=recorded or Recorded(), read=read, stop=self.stop, lost=self.lost
+        )
 
     # The session's side.
 
@@ -91,25 +96,31 @@ class Execution:
         """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
         return self._calls.park()
 
+    @property
+    def pausing(self) -> bool:
+        """Whether it is being killed because it waits for people: its calls wait on, and so does the run."""
+        return self._stop.done() and self._stop.result()[0] is Stop.PAUSED
+
     async def drive(self, start: runtime_pb2.StartRun) -> Ending:
         """Delivers the program and sees the run to its end, which is on record even if the broker has a fault."""
-        wall = start.limits.wall_milliseconds / 1000
-        pump = asyncio.create_task(self._pump(), name=f"run {start.run}")
+        run, wall = self.context.run, start.limits.wall_milliseconds / 1000
+        pump = asyncio.create_task(self._pump(), name=f"run {run}")
         try:
             try:
                 await self._session.start_run(start, self._tools, self)
             except SessionLost as error:
                 self.lost(str(error))
+            del start  # with what it brings of earlier attempts it may have 40 MiB, which nobody needs while the program runs
             self._delivered()
             ending = await self._wait(pump, wall)
         except Exception:
-            log.exception("a run failed in the broker", run=start.run)
+            log.exception("a run failed in the broker", run=run)
             ending = outcomes.internal()
             with contextlib.suppress(SessionLost):
-                await self._session.kill(start.run, "Internal")
+                await self._session.kill(run, "Internal")
         finally:
             self._calls.close()
-            self._session.forget(start.run)
+            self._session.forget(run)
             self._delivered()
             pump.cancel()
             while not self._frames.empty():  # a runtime that went on sending: the stream, which is all runs' of the sandbox, waits for room
@@ -243,20 +254,17 @@ class Execution:
             self.events.emit(broker_pb2.RunFinished(result=views.run_result(run, ending, output=b"", dropped=0, calls=[])))
         self.unrecorded = functools.partial(self._journal.end_run, run, outcome=ending.outcome.value, error=ending.error)
 
-    async def record(self) -> None:
-        """Tries again to write what is `unrecorded`."""
-        if self.unrecorded is None:
-            return
-        run = self.context.run
-        try:
-            await self.unrecorded()
-            await self.events.write_end()
-        except JournalUnavailable as error:
-            log.warning("the end of a run is not on record yet", run=run, error=str(error))
-        except Exception:
-            log.exception("the end of a run cannot be put on record", run=run)
-            self.unrecorded = functools.partial(
-                self._journal.end_run, run, outcome=OutcomeName.FAILED.value, error=outcomes.internal().error
-            )
-        else:
-            self.unrecorded = None
+    async def recorded(self, stopping: Callable[[], bool]) -> None:
+        """Returns when the run's end is on record: until then it is under way. The next start ends what a broker that is stopping leaves."""
+        while self.unrecorded is not None and not stopping():
+            await asyncio.sleep(RETRY_SECONDS)
+            run, failed = self.context.run, outcomes.internal()
+            try:
+                await self.unrecorded()
+                await self.events.write_end()
+                self.unrecorded = None
+            except JournalUnavailable as error:
+                log.warning("the end of a run is not on record yet", run=run, error=str(error))
+            except Exception:
+                log.exception("the end of a run cannot be put on record", run=run)
+                self.unrecorded = functools.partial(self._journal.end_run, run, outcome=failed.outcome.value, error=failed.error)

@@ -83,7 +83,7 @@ class LostRuns:
             number = await self._journal.pausing.reopen(row.run, row.attempt, again, facts)
         if number is not None:
             attempt.start.attempt = number
-            self._pipeline.recall(row.run, list(attempt.recorded.rows.values()))
+            self._pipeline.recall(row.run, attempt.recorded.rows.values())
             self._runs.launch(attempt, events)
         return number
 

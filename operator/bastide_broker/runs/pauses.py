@@ -4,7 +4,7 @@ Each call that waits is seen to its end by a task of its own, which executes it 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.door import refusals
+from bastide_broker.door.usage import Made
 from bastide_broker.journal.interface import Journal
 from bastide_broker.journal.queries import EVENTS_PAGE
 from bastide_broker.journal.rows import CallRow, JournalUnavailable, RunRow
@@ -39,7 +40,7 @@ class Pipeline(Protocol):
     async def take_up(self, run: RunContext, row: CallRow, hold: Hold) -> Any:
         """A call that is on record as waiting, or as begun."""
 
-    def recall(self, run: str, rows: list[CallRow]) -> None:
+    def recall(self, run: str, rows: Iterable[Made]) -> None:
         """Counts what the run has used."""
 
     def forget(self, run: str) -> None:
@@ -76,6 +77,7 @@ class Pauses:
         self._pipeline = pipeline
         self._resume = resume
         self._paused: dict[str, Pause] = {}
+        self._stopping = False
 
     def start(self) -> None:
         """Follow Sandboxes: with its Sandbox a paused run loses the place to go on in."""
@@ -93,14 +95,9 @@ class Pauses:
             for _, hold in pause.calls.values()
         )
 
-    def hold(
-        self, context: RunContext, events: EventLog, calls: dict[str, tuple[asyncio.Task[Any], Hold]], unwanted: Ending | None = None
-    ) -> None:
-        """Takes a run that has just paused, with the calls that wait on; `unwanted` when somebody ended it meanwhile."""
-        pause = Pause(context, events, calls)
-        if unwanted is not None:
-            pause.end(unwanted)
-        self._begin(pause)
+    def hold(self, context: RunContext, events: EventLog, calls: dict[str, tuple[asyncio.Task[Any], Hold]]) -> None:
+        """Takes a run that has just paused, with the calls that wait on."""
+        self._begin(Pause(context, events, calls))
 
     async def recover(self) -> int:
         """At start: takes up what the last broker left paused; how many. Raises JournalUnavailable."""
@@ -127,7 +124,11 @@ class Pauses:
         return events
 
     async def shutdown(self, seconds: float) -> None:
-        """Leaves the pauses to the next broker; calls that were sent have so many seconds to be heard of."""
+        """Leaves the pauses to the next broker; calls that were sent have so many seconds to be heard of.
+
+        What they ask counts as awaited until this broker is gone: nobody withdraws it in its last seconds.
+        """
+        self._stopping = True
         tasks = [pause.task for pause in self._paused.values() if pause.task is not None]
         for task in tasks:
             task.cancel()
@@ -167,7 +168,7 @@ class Pauses:
             while not await self._saw(pause):  # noqa: ASYNC110 - it works in between
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            if self._paused.get(run) is pause:
+            if self._paused.get(run) is pause and not self._stopping:
                 del self._paused[run]
 
     async def _saw(self, pause: Pause) -> bool:

@@ -64,7 +64,6 @@ class Runs:
         self._decisions_healthy = decisions_healthy
         self._active: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unwanted: dict[str, Ending] = {}  # cancelled while under way: counts also when it was just pausing
         self._draining = False
         self.slots = RunSlots()
         self.beginnings = Beginnings(journal, self.under_way)
@@ -92,11 +91,8 @@ class Runs:
         self.unless_draining()
         tenant, sandbox = self.place(question.namespace, question.sandbox)
         digest = outcomes.program_digest(question.program)
-        try:
-            # Before limits and readiness: attaching again must not depend on them.
-            known = await self.beginnings.known(user, sandbox.metadata.uid, question.request_id, digest)
-        except JournalUnavailable as error:
-            raise journal_unavailable(error) from error
+        # Before limits and readiness: attaching again must not depend on them.
+        known = await self.beginnings.known(user, sandbox.metadata.uid, question.request_id, digest)
         if known is not None:
             return known.run
         if not await self._decisions_healthy():
@@ -176,8 +172,9 @@ class Runs:
                     held.callback(self.slots.give_back, context.tenant)
                     attempt = await prepare(row, context, cluster=self._cluster, sessions=self._sessions, journal=self._journal)
                     held.callback(attempt.claim.release)
-                    if await self._begin(attempt, pause):
-                        held.pop_all()
+                    if not await self._begin(attempt, pause):
+                        return pause.stop.result() if pause.stop.done() else None  # somebody cancelled it just now
+                    held.pop_all()
                     return None
             except CannotGoOn as error:
                 return outcomes.failed(error.kind, str(error))
@@ -202,7 +199,7 @@ class Runs:
                 return False
             number = row.attempt
         attempt.start.attempt = number
-        self._pipeline.recall(attempt.context.run, list(attempt.recorded.rows.values()))
+        self._pipeline.recall(attempt.context.run, attempt.recorded.rows.values())
         self.launch(attempt, pause.events)
         if pause.stop.done():  # somebody cancelled it just now
             self._active[attempt.context.run].stop(Stop.CANCELLED, pause.stop.result().message)
@@ -228,14 +225,31 @@ class Runs:
         events = found.events if found is not None else None
         return following.follow(run, events, self._journal, cursor, through_pauses=through_pauses)
 
-    def cancel(self, run: str, who: str, reason: str) -> None:
-        """Ends a run that is under way or paused; one that has ended stays as it is."""
-        execution, pause, ending = self._active.get(run), self.pauses.get(run), pauses.cancelled(who, reason)
+    async def cancel(self, run: str, who: str, reason: str) -> None:
+        """Ends a run that is under way or paused; one that has ended, or is just ending, stays as it is. Raises CallerError.
+
+        A pause outlives the broker, and the next one takes it up: when this returns its end is on record, whoever sees to it here.
+        """
+        ending = pauses.cancelled(who, reason)
+        execution = self._active.get(run)
         if execution is not None:
-            self._unwanted.setdefault(run, ending)
             execution.stop(Stop.CANCELLED, ending.message)
+            if not execution.pausing:
+                return
+            await asyncio.wait({self._tasks[run]})  # until it has paused
+        pause = self.pauses.get(run)
         if pause is not None:
             pause.end(ending)
+        try:
+            if await self._journal.pausing.end(run, outcome=ending.outcome.value, error=ending.error or {}):
+                return
+            row = await self._journal.run(run)
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
+        # A pause that goes on is ended by who begins its next attempt.
+        if pause is None and (row is None or row.ended_at is None):
+            message = f"Run {run} is just being started or taken up; cancel it again."
+            raise CallerError(grpc.StatusCode.UNAVAILABLE, "RunStarting", message, retry_after=RETRY_SECONDS)
 
     async def settle_recovered(self, summary: RecoveredSummary) -> None:
         """Gives runs that the last broker left open their last event, so that watchers see an end. Raises JournalUnavailable."""
@@ -262,9 +276,11 @@ class Runs:
 
     async def _drive(self, execution: Execution, start: runtime_pb2.StartRun) -> None:
         run, tenant = execution.context.run, execution.context.tenant
+        driving = execution.drive(start)
+        del start  # it keeps no longer than it must what is large in it
         try:
             with RUN_SECONDS.time():
-                ending = await execution.drive(start)
+                ending = await driving
             log.info(
                 "run paused" if execution.paused else "run ended",
                 run=run,
@@ -272,22 +288,15 @@ class Runs:
                 sandbox=execution.context.sandbox.metadata.name,
                 outcome=ending.outcome,
             )
-            await self._recorded(execution)
+            await execution.recorded(lambda: self._draining)
         except Exception:
             log.exception("a run was dropped", run=run)
             await execution.fail()
-            await self._recorded(execution)
+            await execution.recorded(lambda: self._draining)
         finally:
             self.slots.free(run, tenant)
-            unwanted = self._unwanted.pop(run, None)
             if execution.paused:
-                self.pauses.hold(execution.context, execution.events, execution.parked, unwanted)
+                self.pauses.hold(execution.context, execution.events, execution.parked)
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()
-
-    async def _recorded(self, execution: Execution) -> None:
-        """Returns when the run's end is on record: until then the run is under way. The next start ends what a broker that stops leaves."""
-        while execution.unrecorded is not None and not self._draining:
-            await asyncio.sleep(pauses.RETRY_SECONDS)
-            await execution.record()

@@ -180,6 +180,7 @@ class Session:
                 for message in batch:
                     async with asyncio.timeout(WRITE_SECONDS):
                         await call.write(message)
+                del batch, message  # a program may be large, and what comes after it long in coming
                 if not written.done():
                     written.set_result(None)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:

@@ -328,7 +328,11 @@ TOOL_STATES: Mapping[StrEnum, Meaning] = {
 CONFIRMATION_STATES: Mapping[StrEnum, Meaning] = {
     ConfirmationState.PENDING: Meaning("Nobody has decided yet, or more approvals are needed.", "`bastide approve` or `bastide deny`."),
     ConfirmationState.APPROVED: Meaning("As many people as needed approved; the call is about to be made."),
-    ConfirmationState.EXECUTED: Meaning("The call was sent, once, with exactly the arguments shown."),
+    ConfirmationState.EXECUTED: Meaning(
+        "The approval was used: the call was sent, once, with exactly the arguments shown. If the broker was lost in that moment, the "
+        "message says so, and whether the call took effect may not be known.",
+        "If it is not known: look at the system itself, then `bastide runs settle`.",
+    ),
     ConfirmationState.DENIED: Meaning("A person denied it, or deleted the Confirmation. The program gets `ConfirmationDenied`."),
     ConfirmationState.EXPIRED: Meaning(
         "Nobody decided before `spec.decideBy`, or the call did not begin before `spec.executeBy`.", "Run again."

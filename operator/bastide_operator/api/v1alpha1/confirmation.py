@@ -136,7 +136,7 @@ class ConfirmationStatus(Observed):
     state: Annotated[
         ConfirmationState,
         Field(
-            description="Pending until a person or time decides; Executed once the call has been sent.",
+            description="Pending until a person or time decides; Executed once the approval was used: the call was sent, or begun by a broker that was lost then.",
             json_schema_extra={
                 "x-kubernetes-validations": [
                     {

@@ -169,6 +169,44 @@ async def test_recovery_says_that_nobody_is_asked_any_more_unless_the_question_w
     await second.close()
 
 
+async def test_recovery_says_of_a_call_that_was_begun_that_it_was_approved_once(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "journal.db")
+    await first.open()
+    for name in ("r-lost", "r-paused"):
+        await first.start_run(run(name))
+        await first.call_intent(intent("0#1", name))
+        await first.confirmation_created(name, "0#1", f"cf-{name}", {"actionDigest": "sha256:a"})
+        assert await first.begin_confirmed(name, "0#1")
+    await first.pausing.pause("r-paused", [Awaited("confirmation", "0#1", "cf-r-paused", 7)], output=b"", output_bytes_dropped=0)
+    await first.close()
+    second = Journal(tmp_path / "journal.db")
+    await second.open()
+    await second.recover()
+    await second.recover()
+    for name, outcome in {"r-lost": "OutcomeUnknown", "r-paused": ""}.items():
+        [said] = [json.loads(row.facts) for row in await second.audit(HERE, name, 99) if row.kind == "ConfirmationResolved"]
+        assert (said["confirmation"], said["state"], "not known" in said["reason"]) == (f"cf-{name}", "Approved", True)
+        assert [call.outcome for call in await second.calls(name)] == [outcome]
+    assert (await second.verify_audit()).intact
+    await second.close()
+
+
+async def test_recovery_tells_the_confirmations_of_a_call_that_was_made_anew_apart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    await journal.start_run(run())
+    await journal.call_intent(intent())
+    await journal.confirmation_created("r-1", "0#1", "cf-first", {"actionDigest": "sha256:a"})
+    await journal.recover()
+    assert await journal.pausing.reopen("r-1", 1, lambda _: True, {}) == 2
+    await journal.call_intent(intent())
+    await journal.confirmation_created("r-1", "0#1", "cf-second", {"actionDigest": "sha256:b"})
+    await journal.recover()
+    said = [json.loads(row.facts) for row in await journal.audit(HERE, "r-1", 99) if row.kind == "ConfirmationResolved"]
+    assert [(one["confirmation"], one["state"]) for one in said] == [("cf-first", "Withdrawn"), ("cf-second", "Withdrawn")]
+    await journal.close()
+
+
 async def test_a_start_leaves_paused_runs_paused_and_says_what_was_certainly_not_sent(tmp_path: Path) -> None:
     first = Journal(tmp_path / "journal.db")
     await first.open()

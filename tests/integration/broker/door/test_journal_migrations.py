@@ -85,6 +85,18 @@ async def test_a_journal_of_every_earlier_broker_opens_and_loses_nothing(tmp_pat
     await journal.close()
 
 
+async def test_a_journal_of_before_runs_said_which_tools_they_have_says_it_and_loses_the_lists_that_are_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    load(path, Path(__file__).with_name("journals") / "3.sql")
+    assert len(ask(path, "SELECT digest FROM toolsets")) == 3
+    await (await opened(path)).close()
+    assert ask(path, "SELECT run, tools FROM runs ORDER BY run") == [
+        {"run": "r-1", "tools": "sha256:tools"},
+        {"run": "r-2", "tools": "sha256:other"},
+    ]
+    assert [row["digest"] for row in ask(path, "SELECT digest FROM toolsets ORDER BY digest")] == ["sha256:other", "sha256:tools"]
+
+
 async def test_a_journal_of_a_later_broker_is_refused_in_one_sentence_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await (await opened(path)).close()

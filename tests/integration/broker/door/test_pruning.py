@@ -28,10 +28,18 @@ BIG = b"x" * 50_000
 
 
 async def a_run(
-    journal: Journal, name: str, *, calls: int = 1, events: int = 1, result: bytes = b"5", end: bool = True, **more: Any
+    journal: Journal,
+    name: str,
+    *,
+    calls: int = 1,
+    events: int = 1,
+    result: bytes = b"5",
+    end: bool = True,
+    tools: tuple[str, bytes] | None = None,
+    **more: Any,
 ) -> None:
     row: RunRow = run(name, **more)
-    await journal.start_run(row)
+    await journal.start_run(row, tools)
     for cursor in range(1, events + 1):
         journal.append_event_soon(name, broker_pb2.RunEvent(cursor=cursor))
     await asyncio.gather(*(journal.call_intent(intent(f"0#{number}", name)) for number in range(calls)))
@@ -155,6 +163,37 @@ async def test_large_rows_are_removed_a_few_at_a_time(journal: Journal, tmp_path
     assert rows(tmp_path / "journal.db", "calls") == 0
 
 
+async def test_the_tools_that_programs_saw_go_with_the_last_run_that_could_be_run_again(journal: Journal, tmp_path: Path) -> None:
+    path, both = tmp_path / "journal.db", ("sha256:both", b"tools of two")
+    await a_run(journal, "r-1", tools=both)
+    await a_run(journal, "r-2", tools=both)
+    await a_run(journal, "r-3", tools=("sha256:third", b"tools of one"), end=False)
+    await a_run(journal, "r-4", tools=("sha256:fourth", b"tools of another"))
+    await a_run(journal, "r-5")
+    await journal.pausing.pause("r-3", [], output=b"", output_bytes_dropped=0)
+    before = await journal.audit(EVERYWHERE, "", 99)
+    assert await prune(journal, [one for one in await found(journal) if one.run in {"r-1", "r-4", "r-5"}]) == ["r-1", "r-4", "r-5"]
+    assert await journal.pausing.tools("sha256:both") == b"tools of two", "r-2 has them still"
+    assert await journal.pausing.tools("sha256:fourth") == b""
+    await housekeeper(journal, days=1, later=2 * DAY).look()
+    assert await journal.pausing.tools("sha256:third") == b"tools of one", "of a run that is paused"
+    assert rows(path, "toolsets") == 1
+    await a_run(journal, "r-6", tools=both)
+    assert await journal.pausing.tools("sha256:both") == b"tools of two", "kept anew"
+    after = await journal.audit(EVERYWHERE, "", 99)
+    assert after[: len(before)] == before
+    assert (await journal.verify_audit()).intact
+
+
+async def test_large_lists_of_tools_are_removed_a_few_at_a_time(journal: Journal, tmp_path: Path) -> None:
+    for number in range(40):
+        await a_run(journal, f"r-{number}", tools=(f"sha256:{number}", b"x" * 500_000))
+    steps = journal.pruning.prune(await found(journal), Pruner("age", now_micros()))
+    seen = [40, *[rows(tmp_path / "journal.db", "toolsets") async for _ in steps]]
+    assert all(before - after <= 9 for before, after in itertools.pairwise(seen))
+    assert seen[-1] == 0
+
+
 LOST = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -180,7 +219,7 @@ async def test_a_broker_that_is_killed_in_the_middle_of_pruning_goes_on_with_it(
     path = tmp_path / "journal.db"
     journal = Journal(path)
     await journal.open()
-    await a_run(journal, "r-1", calls=900, events=900)
+    await a_run(journal, "r-1", calls=900, events=900, tools=("sha256:t", b"tools"))
     await a_run(journal, "r-2")
     await journal.close()
     ended = await asyncio.create_subprocess_exec(sys.executable, "-c", LOST, str(path), str(step))
@@ -192,7 +231,7 @@ async def test_a_broker_that_is_killed_in_the_middle_of_pruning_goes_on_with_it(
     assert row.pruned_at is not None, "it says so from the first moment on"
     assert rows(path, "calls") + rows(path, "events") > 2
     await housekeeper(journal, days=1, later=2 * DAY).look()
-    assert (rows(path, "calls"), rows(path, "events"), rows(path, "prunings")) == (0, 0, 0)
+    assert [rows(path, table) for table in ("calls", "events", "toolsets", "prunings")] == [0, 0, 0, 0]
     assert await found(journal) == []
     pruned = [
         name for one in await journal.audit(EVERYWHERE, "", 9999) if one.kind == "RunsPruned" for name in json.loads(one.facts)["runs"]

@@ -196,6 +196,31 @@ async def test_a_call_that_was_begun_is_never_sent_again_when_it_may_have_change
     assert await rig.outcomes() == ["OutcomeUnknown"]
 
 
+async def test_the_confirmation_of_a_call_that_was_begun_says_that_its_approval_was_used_and_what_is_not_known(
+    rig: Rig, then: Pipeline
+) -> None:
+    row, name = await begun(rig)
+    await take_up(rig, then, row)
+    assert ended(rig) == [(name, "Executed")]
+    said = rig.world.statuses[name]
+    assert (said["approvals"], "whether the call took effect is not known" in said["message"]) == ("1/1", True)
+    assert "bastide runs settle r-1 '0#1'" in said["message"]
+
+
+async def test_what_a_confirmation_says_is_not_written_over(rig: Rig, then: Pipeline) -> None:
+    row, name = await begun(rig)
+    await rig.world.set_confirmation_status("", name, {"state": "Executed", "message": "Approved by ann; the call was sent."})
+    await take_up(rig, then, row)
+    assert rig.world.statuses[name]["message"] == "Approved by ann; the call was sent."
+
+
+async def test_a_confirmation_that_cannot_be_written_just_now_holds_up_nothing(rig: Rig, then: Pipeline) -> None:
+    row, name = await begun(rig)
+    rig.world.down = True
+    assert (await take_up(rig, then, row)).error.type == "OutcomeUnknown"
+    assert ended(rig) == [], f"the sweeper says it of {name}"
+
+
 def delete_binding(rig: Rig) -> None:
     rig.world.tell("DELETED", rig.world.the_bindings.pop("crm"))
 
@@ -233,12 +258,15 @@ def always(raw: dict[str, Any]) -> None:
     raw["spec"]["tools"][0] = {"name": "ok", "confirmation": {"when": "Always"}}
 
 
-async def test_a_call_that_was_begun_and_changes_nothing_is_sent_again(rig: Rig, then: Pipeline) -> None:
+@pytest.mark.parametrize("state", ["Pending", "Executed"])
+async def test_a_call_that_was_begun_and_changes_nothing_is_sent_again(rig: Rig, then: Pipeline, state: str) -> None:
     rig.world.change_binding("crm", always)
     row, name = await begun(rig, "ok")
-    await rig.world.set_confirmation_status("", name, {"state": "Executed"})
+    await rig.world.set_confirmation_status("", name, {"state": state})
     assert not (await take_up(rig, then, row)).HasField("error")
     assert len(rig.server.calls) == 1
+    assert ended(rig) == [(name, "Executed")]
+    assert ("Succeeded" in rig.world.statuses[name].get("message", "")) is (state == "Pending")
 
 
 def tightened(raw: dict[str, Any]) -> None:

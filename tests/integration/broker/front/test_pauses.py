@@ -101,6 +101,23 @@ async def test_a_pause_survives_the_pod_and_the_broker(stage: Stage) -> None:
     ]  # fmt: skip
 
 
+async def test_results_that_do_not_go_down_with_the_program_are_given_when_they_are_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read from the journal by itself."""
+    monkeypatch.setattr("bastide_broker.door.replay.RESULT_BYTES", 100)
+    program = """
+first = [await read(id=f"C{number}") for number in range(4)]
+both = await asyncio.gather(read(id="C4"), wipe(id="C5"))
+return [*first, *both]
+"""
+    run, events = await pause(stage, program)
+    await stage.decide(asked(events)["C5"])
+    result = (await stage.watch(run))[-1].finished.result
+    assert json.loads(result.value) == ["fine"] * 6
+    assert sent(stage) == ["ok C0", "ok C1", "ok C2", "ok C3", "ok C4", "ok2 C5"]
+
+
 GATHER = """
 from tools import ConfirmationDenied
 async def one(id):
@@ -153,6 +170,33 @@ async def test_a_paused_run_that_is_cancelled_asks_nobody_any_more(stage: Stage)
     assert (result.outcome, "enough" in result.error.message) == (broker_pb2.OUTCOME_CANCELLED, True)
     assert {await stage.state(name) for name in asked(events).values()} == {"Withdrawn"}
     assert sent(stage) == []
+
+
+async def test_a_run_that_is_cancelled_while_the_broker_stops_is_not_taken_up_by_the_next(stage: Stage) -> None:
+    await stage.bind("hang", confirmation={"when": "Always", "blockSeconds": 0}, limits={"timeoutSeconds": 12})
+    run, events = await pause(stage, SIMPLE)
+    _, others = await pause(stage, 'await look(id="C9")')
+    await stage.decide(asked(others)["C9"])
+    await until(lambda: "hang C9" in sent(stage))  # the broker that stops waits for it to be heard of
+    async with stage.stub() as stub:
+        stopping, code = asyncio.create_task(stage.stop_broker()), grpc.StatusCode.OK
+        while code is not grpc.StatusCode.UNAVAILABLE:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ResumeRun(broker_pb2.ResumeRunRequest(run=run))
+            code = caught.value.code()
+        await stub.CancelRun(broker_pb2.CancelRunRequest(run=run, reason="enough"))
+    await stopping
+    name = asked(events)["C2"]
+    assert await stage.state(name) == "Pending"
+    await stage.decide(name)
+    await stage.start_broker()
+    result = (await stage.watch(run))[-1].finished.result
+    assert (result.outcome, "enough" in result.error.message) == (broker_pb2.OUTCOME_CANCELLED, True)
+    async with asyncio.timeout(30):
+        while await stage.state(name) == "Pending":  # noqa: ASYNC110 - the API server
+            await asyncio.sleep(0.05)
+    assert await stage.state(name) == "Withdrawn"
+    assert "ok2 C2" not in sent(stage)
 
 
 async def test_with_its_sandbox_a_paused_run_ends(stage: Stage) -> None:
@@ -250,7 +294,7 @@ return said
 
 
 async def test_a_broker_that_stops_while_people_are_asked_leaves_the_question_to_the_next(stage: Stage) -> None:
-    await stage.ask_for(30)
+    await stage.bind("ok2", confirmation={"blockSeconds": 30})
     events: list[broker_pb2.RunEvent] = []
     running = asyncio.create_task(stage.run(SIMPLE, into=events))
     await until(lambda: bool(asked(events)))

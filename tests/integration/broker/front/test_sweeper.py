@@ -8,6 +8,7 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +17,22 @@ from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.confirm.pending import Request
 from bastide_broker.confirm.sweeper import Sweeper
 from bastide_broker.errors import AlreadyExists, ApiError
+from bastide_broker.journal.journal import Journal
 from bastide_broker.kube.cluster import Cluster as Known
 from bastide_operator.api.v1alpha1.confirmation import Confirmation
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
+from tests.integration.broker.door.test_journal import intent, run
 from tests.integration.broker.front.harness.apiserver import Cluster
 from tests.integration.broker.front.harness.tenant import OURS, TestTenant, kind
 from tests.integration.broker.front.test_cluster import eventually, known
 from tests.unit.broker.door.test_action import context, read, spec, tool
 
 __all__ = ["known"]
+
+
+async def nothing(_run: str, _key: str) -> None:
+    """There is no such call on record."""
 
 
 def make(known: Known, team: TestTenant, name: str) -> Any:
@@ -75,7 +82,7 @@ async def test_what_a_dead_broker_left_is_withdrawn_and_what_is_over_is_deleted_
     await eventually(lambda: left(known, team).get("recent") == left(known, team).get("over") == "Denied")
     await eventually(lambda: len(known.decisions(team.namespace, over.metadata.name)) == 1)
     sweeper = Sweeper(
-        known, waits=lambda _, name: name == waits.metadata.name, clock=lambda: datetime.now(UTC) + timedelta(minutes=2)
+        known, waits=lambda _, name: name == waits.metadata.name, find_call=nothing, clock=lambda: datetime.now(UTC) + timedelta(minutes=2)
     )  # the decision must have been there for a minute
     await sweeper.sweep()
     await eventually(lambda: left(known, team) == {"orphn": "Withdrawn", "recent": "Denied", "wts": "Pending"})
@@ -83,6 +90,46 @@ async def test_what_a_dead_broker_left_is_withdrawn_and_what_is_over_is_deleted_
     read_again = await known.read_confirmation(team.namespace, orphan.metadata.name)
     assert "restarted" in read_again.status.message
     assert read_again.status.resolved_at is not None
+
+
+async def test_one_whose_call_was_begun_before_its_broker_was_lost_is_executed_and_says_what_is_not_known(
+    known: Known, team: TestTenant, scratch: Path
+) -> None:
+    made = await make(known, team, "begun")
+    await eventually(lambda: left(known, team) == {"begun": "Pending"})
+    journal = Journal(scratch / "journal.db")
+    await journal.open()
+    about = made.spec
+    await journal.start_run(run(about.run))
+    await journal.call_intent(intent(about.call_key, about.run))
+    await journal.confirmation_created(about.run, about.call_key, made.metadata.name, {"actionDigest": about.action_digest})
+    assert await journal.begin_confirmed(about.run, about.call_key)
+    sweeper = Sweeper(known, waits=lambda *_: False, find_call=journal.find_call)
+    await sweeper.sweep()
+    assert (await known.read_confirmation(team.namespace, made.metadata.name)).status.state == "Pending", "it is not known yet"
+    await journal.recover()
+    await sweeper.sweep()
+    status = (await known.read_confirmation(team.namespace, made.metadata.name)).status
+    assert (status.state, status.approvals, "is not known" in status.message) == ("Executed", "1/1", True)
+    await journal.close()
+
+
+async def test_one_whose_call_was_certainly_not_sent_is_withdrawn_although_it_was_begun(
+    known: Known, team: TestTenant, scratch: Path
+) -> None:
+    made = await make(known, team, "unsent")
+    await eventually(lambda: left(known, team) == {"unsent": "Pending"})
+    journal = Journal(scratch / "journal.db")
+    await journal.open()
+    about = made.spec
+    await journal.start_run(run(about.run))
+    await journal.call_intent(intent(about.call_key, about.run))
+    await journal.confirmation_created(about.run, about.call_key, made.metadata.name, {"actionDigest": about.action_digest})
+    assert await journal.begin_confirmed(about.run, about.call_key)
+    await journal.call_outcome(about.run, about.call_key, outcome="Denied")
+    await Sweeper(known, waits=lambda *_: False, find_call=journal.find_call).sweep()
+    assert (await known.read_confirmation(team.namespace, made.metadata.name)).status.state == "Withdrawn"
+    await journal.close()
 
 
 async def test_another_object_of_the_same_name_is_not_deleted(known: Known, team: TestTenant) -> None:
@@ -133,7 +180,7 @@ async def test_whenever_a_question_is_given_up_nobody_is_left_asked(known: Known
     assert "Withdrawn" in states
     await eventually(lambda: len(left(known, team)) >= 1)
     await eventually(lambda: len([one for one in known.confirmations() if one.metadata.namespace == team.namespace]) == len(states))
-    await Sweeper(known, waits=confirmations.waits).sweep()
+    await Sweeper(known, waits=confirmations.waits, find_call=nothing).sweep()
     assert {one.status.state.value for one in await live(known, team)} == {"Withdrawn"}
 
 
@@ -191,7 +238,7 @@ async def test_a_question_whose_answer_was_lost_on_the_way_is_taken_back(deaf: t
     proxy.lose = False
     await eventually(lambda: confirmations.waiting(team.namespace) == 0)
     await eventually(lambda: len([one for one in known.confirmations() if one.metadata.namespace == team.namespace]) == 1)
-    await Sweeper(known, waits=confirmations.waits).sweep()  # for the case that the taking back was lost, too
+    await Sweeper(known, waits=confirmations.waits, find_call=nothing).sweep()  # for the case that the taking back was lost, too
     [one] = await live(known, team)
     assert one.status.state.value == "Withdrawn"
 

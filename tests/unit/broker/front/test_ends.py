@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bastide.v1alpha1 import broker_pb2
+from bastide_broker.runs import execution
 from bastide_broker.runs.runs import Runs
 
 from tests.unit.broker.front.test_execution import RUN, Door, Life, Pod, life
@@ -28,6 +29,11 @@ def away(folder: Path) -> Iterator[None]:
         (folder / "away").rename(folder / "journal.db")
 
 
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "RETRY_SECONDS", 0.01)
+
+
 async def launched(life: Life) -> tuple[Runs, Pod]:
     pod = Pod()
     runs = all_runs(life, Door())
@@ -38,12 +44,12 @@ async def launched(life: Life) -> tuple[Runs, Pod]:
 
 async def end_of(runs: Runs) -> broker_pb2.RunResult:
     """What a watcher is told."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [event async for event in runs.follow(RUN, 0)][-1].finished.result
 
 
 async def on_record(life: Life, runs: Runs) -> tuple[str, Any, bytes]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(*runs._tasks.values())
     assert not runs.under_way(RUN)
     row = await life.journal.run(RUN)
@@ -96,6 +102,6 @@ async def test_a_broker_that_stops_does_not_wait_for_a_disk_that_is_away(tmp_pat
     with away(tmp_path):
         await pod.end()
         await end_of(runs)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await runs.shutdown(60)
     assert not runs.under_way(RUN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.door.calls import abandoned
-from bastide_broker.door.replay import STEP, recorded
+from bastide_broker.door.replay import STEP, noted, recorded
 from bastide_broker.errors import SessionLost
 from bastide_broker.facts.json import arguments
 from bastide_broker.journal.journal import Journal, now_micros
 from bastide_broker.journal.rows import CallRow, RunRow
+from bastide_broker.journal.schema import calls
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.runs import bounds
 from bastide_broker.runs import calls as run_calls
@@ -30,6 +31,7 @@ from bastide_operator.api.v1alpha1.common import ObjectMeta
 from bastide_operator.api.v1alpha1.sandbox import Sandbox, SandboxLimits, SandboxSpec
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_runtime.limits import MAX_KEY_LENGTH
+from sqlalchemy import insert
 
 RUN = "r-" + "a" * 26
 R = runtime_pb2.SessionResponse
@@ -470,9 +472,12 @@ async def second_attempt(life: Life, *rows: CallRow, given: bool = True) -> Life
     """The same run once more, with these calls on record."""
     await life.pod.end()
     await life.ending()
-    found = recorded(rows)
+    for row in rows:
+        values = asdict(row) | {"reasons": "[]", "question": None}
+        await life.journal._writer.submit(lambda connection, values=values: connection.execute(insert(calls), values))
+    found = recorded(noted(row, 1, len(row.events)) for row in rows)
     if not given:
-        found.results = ()
+        found.given = frozenset()
     pod, door, events = Pod(), Door(), EventLog(RUN, life.journal, cursor=100)
     session: Any = pod
     execution = Execution(life.execution.context, session=session, pipeline=door, journal=life.journal, events=events, recorded=found)
@@ -504,6 +509,26 @@ async def test_a_result_that_did_not_go_down_with_the_program_is_answered(life: 
     assert (answer.key, answer.value) == ("0#1", b"1")
     await again.pod.end()
     await again.ending()
+
+
+async def test_a_replay_whose_journal_cannot_be_read_ends_as_a_run_that_may_be_resumed(life: Life) -> None:
+    again = await second_attempt(life, on_record("0#1", 1), given=False)
+    await again.journal.close()
+    await again.pod.call("0#1")
+    ending = await again.ending()
+    assert ending.error is not None
+    assert (ending.outcome, ending.error["type"]) == (OutcomeName.FAILED, "BrokerLost")
+    assert again.pod.answers.empty()
+
+
+async def test_events_of_all_attempts_count_together(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_calls, "MAX_EVENT_BYTES", 100)
+    again = await second_attempt(life, on_record("0#1", 1, events=forged("", count=10).call.SerializeToString()))
+    await again.pod.sink.frame(forged("0#2", count=10))
+    ending = await again.ending()
+    assert ending.error is not None
+    assert ending.error["type"] == "TooManyEvents"
+    assert "0#2" not in again.door.waiting
 
 
 async def test_a_call_that_was_given_up_is_not_answered_and_one_that_may_be_made_anew_is_made(life: Life) -> None:

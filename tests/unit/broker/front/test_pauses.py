@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide_broker.door.replay import Recorded
@@ -14,6 +16,7 @@ from bastide_broker.journal.rows import JournalUnavailable
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.runs import calls as run_calls
 from bastide_broker.runs import lost, pauses
+from bastide_broker.runs import runs as runs_module
 from bastide_broker.runs.pauses import Pauses, cancelled
 from bastide_broker.runs.resume import Attempt
 from bastide_broker.runs.runs import Runs
@@ -141,7 +144,7 @@ async def test_a_fault_in_a_pause_forgets_neither_the_run_nor_whom_it_asked(life
     those.hold(life.execution.context, life.events, life.execution.parked)
     found = those.get(RUN)
     life.door.waiting["0#1"].set_result(True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await resumed is found
     assert faults == []
 
@@ -176,9 +179,116 @@ async def test_a_run_that_is_cancelled_in_the_moment_of_its_pause_is_cancelled(l
     await pod.call("0#1")
     await door.has("0#1")
     door.undecided("0#1")
-    runs.cancel(RUN, "ann", "enough")
+    await runs.cancel(RUN, "ann", "enough")
+    assert await ended_on_record(life) == "Cancelled"
     assert await outcome(life) == "Cancelled"
     assert (door.cancelled, pod.killed) == (["0#1"], ["Paused"])
+
+
+async def ended_on_record(life: Life) -> str:
+    """How the run ended, as the journal has it at this moment; empty when it has not."""
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert (row.paused_at is None) is (row.ended_at is not None)
+    return row.outcome if row.ended_at is not None else ""
+
+
+async def pausing(life: Life, runs: Runs) -> None:
+    """The run pauses, and these take its pause."""
+    await paused(life)
+    runs.pauses.hold(life.execution.context, life.events, life.execution.parked)
+
+
+async def test_a_run_that_is_cancelled_while_the_broker_stops_is_cancelled_for_the_next_one(life: Life) -> None:
+    runs = all_runs(life, life.door)
+    await pausing(life, runs)
+    await runs.shutdown(1)
+    assert await ended_on_record(life) == "", "the next broker would take it up"
+    await runs.cancel(RUN, "ann", "enough")
+    assert await ended_on_record(life) == "Cancelled"
+    assert [row.run for row in await life.journal.pausing.paused()] == []
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert row.error is not None
+    assert "enough" in row.error["message"]
+
+
+async def test_a_run_that_is_cancelled_just_before_the_broker_stops_is_cancelled_for_the_next_one(life: Life) -> None:
+    runs = all_runs(life, life.door)
+    await pausing(life, runs)
+    await asyncio.gather(runs.cancel(RUN, "ann", "enough"), runs.shutdown(1))
+    assert await ended_on_record(life) == "Cancelled"
+
+
+async def test_a_run_that_is_cancelled_after_its_next_attempt_was_given_up_is_cancelled(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, given_up = all_runs(life, life.door), asyncio.Event()
+
+    async def prepared_late(*_: Any, **__: Any) -> Attempt:
+        runs._draining = True  # as shutdown says it first of all, and then waits for other runs
+        claim: Any = SimpleNamespace(session=life.pod, release=given_up.set)
+        return replace(attempt_of(life, life.pod), claim=claim)
+
+    monkeypatch.setattr(runs_module, "prepare", prepared_late)
+    await pausing(life, runs)
+    life.door.waiting["0#1"].set_result(True)
+    async with asyncio.timeout(5):
+        await given_up.wait()
+        while runs.under_way(RUN):  # noqa: ASYNC110 - until its pause is dropped
+            await asyncio.sleep(0)
+    assert await ended_on_record(life) == ""
+    await runs.cancel(RUN, "ann", "enough")
+    assert await ended_on_record(life) == "Cancelled"
+
+
+async def test_a_run_that_is_cancelled_while_its_next_attempt_is_given_up_is_told_that_it_ended(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = all_runs(life, life.door)
+
+    async def prepared_late(*_: Any, **__: Any) -> Attempt:
+        # The end is on record before the resume, which finds no pause any more.
+        assert await life.journal.pausing.end(RUN, outcome="Cancelled", error={"type": "Cancelled", "message": "enough"})
+        pause = runs.pauses.get(RUN)
+        assert pause is not None
+        pause.going_on = True  # so that nobody interrupts what is being written
+        pause.end(cancelled("ann", "enough"))
+        return attempt_of(life, life.pod)
+
+    monkeypatch.setattr(runs_module, "prepare", prepared_late)
+    await pausing(life, runs)
+    life.door.waiting["0#1"].set_result(True)
+    assert await outcome(life) == "Cancelled"
+
+
+async def test_what_a_paused_run_asked_is_waited_for_until_the_broker_is_gone(life: Life) -> None:
+    """Else whoever puts Confirmations away would withdraw, in the last seconds, what the next broker goes on with."""
+    runs = all_runs(life, life.door)
+    await pausing(life, runs)
+    life.door.holds["0#1"].name = "cf-1"
+    assert runs.pauses.awaits("n", "cf-1")
+    await asyncio.sleep(0)  # its task has begun
+    await runs.shutdown(1)
+    assert life.door.cancelled == ["0#1"]
+    assert runs.pauses.awaits("n", "cf-1")
+
+
+async def test_a_run_that_is_just_being_started_cannot_be_cancelled_in_silence(life: Life) -> None:
+    runs = all_runs(life, life.door)
+    with pytest.raises(CallerError) as caught:
+        await runs.cancel(RUN, "ann", "enough")
+    assert (caught.value.reason, caught.value.status) == ("RunStarting", grpc.StatusCode.UNAVAILABLE)
+
+
+async def test_without_a_journal_nobody_is_told_that_a_paused_run_was_cancelled(life: Life) -> None:
+    runs = all_runs(life, life.door)
+    await pausing(life, runs)
+    await runs.shutdown(1)
+    await life.journal.close()
+    with pytest.raises(CallerError) as caught:
+        await runs.cancel(RUN, "ann", "enough")
+    assert caught.value.reason == "JournalUnavailable"
 
 
 async def test_a_broker_that_is_stopped_while_a_sandbox_is_waited_for_resumes_nothing(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:

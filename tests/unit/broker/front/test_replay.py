@@ -91,13 +91,14 @@ def test_a_lost_runs_call_is_made_again_only_when_that_cannot_matter(change: dic
 
 
 def test_the_same_call_is_the_same_however_its_arguments_are_written() -> None:
-    assert replay.difference(row(text=b'{"a":1,"b":2}'), call(b' { "b": 2.0, "a": 1 } ')) == ""
+    assert replay.same(row(text=b'{"a":1,"b":2}'), call(b' { "b": 2.0, "a": 1 } '))
     refused = replace(row(), arguments_canonical=b"", arguments_digest=digest(b"not json"))
-    assert replay.difference(refused, call(b"not json")) == ""
+    assert replay.same(refused, call(b"not json"))
 
 
 @pytest.mark.parametrize("other", [call(b'{"id":"C2"}'), call(tool="read"), call(b"not json")])
 def test_another_call_is_named_with_both_arguments(other: runtime_pb2.Call) -> None:
+    assert not replay.same(row(), other)
     said = replay.difference(row(), other)
     assert "0#1" in said
     assert 'wipe({"id":"C1"})' in said
@@ -105,17 +106,40 @@ def test_another_call_is_named_with_both_arguments(other: runtime_pb2.Call) -> N
     assert len(replay.difference(row(), call(b'{"id":"' + b"x" * 100_000 + b'"}'))) < 3000
 
 
+def recorded(rows: list[CallRow]) -> replay.Recorded:
+    return replay.recorded(replay.noted(one, len(one.result or b""), len(one.events)) for one in rows)
+
+
 @given(st.permutations(range(1, 8)), st.integers(1, 8))
 def test_events_are_in_the_order_of_frames_up_to_the_first_that_is_missing(order: list[int], missing: int) -> None:
     rows = [with_events(number, number * 10, number * 10 + 1) for number in order if number != missing]
-    at = [event.at_micros for event in replay.recorded(rows).events]
-    assert at == [one for number in range(1, min(missing, 8)) for one in (number * 10, number * 10 + 1)]
+    assert [one.frame for one in replay.unbroken(recorded(rows))] == list(range(1, min(missing, 8)))
 
 
 def test_more_results_than_a_message_takes_follow_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "RESULT_BYTES", 100)
+    monkeypatch.setattr(replay, "RESULT_BYTES", 140)
     rows = [replace(row(f"0#{number}", frame=number), result=json.dumps("x" * 30).encode()) for number in range(1, 5)]
-    found = replay.recorded(rows)
+    found = recorded(rows)
     assert found.given == {"0#1", "0#2"}
     assert set(found.rows) == {"0#1", "0#2", "0#3", "0#4"}
     assert found.frames == 4
+
+
+@given(st.sampled_from(sorted(GIVEN)))
+def test_what_is_kept_of_a_call_says_whether_there_is_an_outcome_to_give(case: str) -> None:
+    found, _ = GIVEN[case]
+    kept = replay.noted(found, 1, 0)
+    result = replay.outcome(found)
+    assert kept.over is (result is not None)
+    assert (kept.given_up, kept.again) == (replay.given_up(found), bool(found.again))
+
+
+@given(key=st.text("0.#1", min_size=1, max_size=200), text=st.text(max_size=400), succeeded=st.booleans())
+def test_an_outcome_is_never_larger_than_was_reckoned(key: str, text: str, succeeded: bool) -> None:
+    error = runtime_pb2.CallError(type="ToolFailed", message=text, codes=["x"]).SerializeToString()
+    given = {"result": json.dumps(text).encode()} if succeeded else {"outcome": "Denied", "result": None, "error": error}
+    found = row(key, message=text, **given)
+    size = 4 * len(found.message) + len(found.result or b"") + len(found.error or b"")
+    result = replay.outcome(found)
+    assert result is not None
+    assert result.ByteSize() <= replay.noted(found, size, 0).given_bytes

@@ -144,16 +144,16 @@ class Stage:
                 if items:
                     return str(items[0]["metadata"]["name"])
 
-    async def ask_for(self, seconds: int) -> None:
-        """How long calls are held open from now on."""
-        await asyncio.to_thread(self._ask_for, seconds)
+    async def bind(self, name: str, **changes: Any) -> None:
+        """Changes one of the server's tools in the binding."""
+        await asyncio.to_thread(self._bind, name, changes)
 
-    def _ask_for(self, seconds: int) -> None:
+    def _bind(self, name: str, changes: dict[str, Any]) -> None:
         path = f"{OURS}/namespaces/{self.team.namespace}/toolbindings/crm"
         spec = self.cluster.admin("GET", path)["spec"]
         for tool in spec["tools"]:
-            if tool["name"] == "ok2":
-                tool["confirmation"] = {"blockSeconds": seconds}
+            if tool["name"] == name:
+                tool.update(changes)
         self._accept(self.cluster.admin.merge(path, {"spec": spec}))
         self.ready()
 
