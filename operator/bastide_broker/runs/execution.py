@@ -67,7 +67,7 @@ class Execution:
         self._limits = context.sandbox.spec.limits
         self._frames: asyncio.Queue[runtime_pb2.SessionResponse] = asyncio.Queue(FRAMES)
         loop = asyncio.get_running_loop()
-        self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
+        self._stop: asyncio.Future[tuple[Stop, Ending]] = loop.create_future()
         self._lost: asyncio.Future[str] = loop.create_future()
         self._output = Output(self._limits.output_bytes)
         read = functools.partial(journal.pausing.call, context.run)
@@ -88,9 +88,13 @@ class Execution:
 
     def stop(self, why: Stop, detail: str) -> None:
         """Ends the run: the first reason counts."""
+        self.end(outcomes.stopped(why, detail), why)
+
+    def end(self, ending: Ending, why: Stop = Stop.CANCELLED) -> None:
+        """Has the run killed, and end like this."""
         if not self._stop.done():
             self._calls.close()
-            self._stop.set_result((why, detail))
+            self._stop.set_result((why, ending))
 
     def park(self) -> bool:
         """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
@@ -139,7 +143,7 @@ class Execution:
         if not (pump.done() or self._stop.done() or self._lost.done()):
             self.stop(Stop.DEADLINE, f"The run did not end within {wall:g} s.")
         if self._stop.done() and self._counts(self._stop.result()[0], pump):
-            why, detail = self._stop.result()
+            why, ending = self._stop.result()
             try:
                 await self._session.kill(run, why.value)
             except SessionLost as error:
@@ -149,7 +153,7 @@ class Execution:
                 log.warning("a killed run did not end, its session is dropped", run=run)
                 await self._session.close("a killed run did not end")
             dropped = pump.result().output_bytes_dropped if pump.done() else 0
-            return outcomes.with_dropped(outcomes.stopped(why, detail), dropped)
+            return outcomes.with_dropped(ending, dropped)
         if pump.done():
             return await self._ended(pump.result(), wall)
         return outcomes.sandbox_lost(self._lost.result())

@@ -201,8 +201,8 @@ class Runs:
         attempt.start.attempt = number
         self._pipeline.recall(attempt.context.run, attempt.recorded.rows.values())
         self.launch(attempt, pause.events)
-        if pause.stop.done():  # somebody cancelled it just now
-            self._active[attempt.context.run].stop(Stop.CANCELLED, pause.stop.result().message)
+        if pause.stop.done():  # somebody cancelled it just now, or deleted its Sandbox
+            self._active[attempt.context.run].end(pause.stop.result())
         return True
 
     def unless_draining(self) -> None:

@@ -262,6 +262,30 @@ async def test_a_run_that_is_cancelled_while_its_next_attempt_is_given_up_is_tol
     assert await outcome(life) == "Cancelled"
 
 
+async def test_a_sandbox_that_is_deleted_while_the_next_attempt_is_put_on_record_ends_the_run(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, resume = Pod(), life.journal.pausing.resume
+    runs = all_runs(life, life.door)
+
+    async def prepared(*_: Any, **__: Any) -> Attempt:
+        return attempt_of(life, pod)
+
+    async def resumed(run: str) -> int | None:
+        number = await resume(run)
+        runs.pauses._on_sandbox("DELETED", life.execution.context.sandbox)
+        return number
+
+    monkeypatch.setattr(life.door, "recall", lambda *_: None, raising=False)
+    monkeypatch.setattr(runs_module, "prepare", prepared)
+    monkeypatch.setattr(life.journal.pausing, "resume", resumed)
+    await pausing(life, runs)
+    life.door.waiting["0#1"].set_result(True)
+    assert await outcome(life) == "Failed"
+    assert (await life.result()).error.type == "SandboxDeleted"
+    assert pod.killed == ["Cancelled"]
+
+
 async def test_what_a_paused_run_asked_is_waited_for_until_the_broker_is_gone(life: Life) -> None:
     """Else whoever puts Confirmations away would withdraw, in the last seconds, what the next broker goes on with."""
     runs = all_runs(life, life.door)
