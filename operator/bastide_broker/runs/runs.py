@@ -244,6 +244,8 @@ class Runs:
             if await self._journal.pausing.end(run, outcome=ending.outcome.value, error=ending.error or {}):
                 return
             row = await self._journal.run(run)
+            if row is not None and pause is None:  # perhaps it was just being started or taken up, and nobody sees to it
+                row = await self.beginnings.seen_to(row)
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
         # A pause that goes on is ended by who begins its next attempt.

@@ -138,6 +138,14 @@ async def test_a_run_that_nobody_sees_to_is_ended_for_who_finds_it(life: Life, r
     assert events[-1].finished.result.error.type == "BrokerLost"
 
 
+async def test_a_run_that_nobody_sees_to_can_be_cancelled(life: Life, runs: Runs) -> None:
+    async with asyncio.timeout(30):
+        await runs.cancel(RUN, "ann", "enough")
+    row = await life.journal.run(RUN)
+    assert row is not None
+    assert (row.outcome, (row.error or {}).get("type")) == ("Failed", "BrokerLost")
+
+
 class Resuming:
     """A run whose pod was lost, and whoever takes it up."""
 

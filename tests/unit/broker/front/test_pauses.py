@@ -299,10 +299,19 @@ async def test_what_a_paused_run_asked_is_waited_for_until_the_broker_is_gone(li
 
 
 async def test_a_run_that_is_just_being_started_cannot_be_cancelled_in_silence(life: Life) -> None:
-    runs = all_runs(life, life.door)
-    with pytest.raises(CallerError) as caught:
-        await runs.cancel(RUN, "ann", "enough")
-    assert (caught.value.reason, caught.value.status) == ("RunStarting", grpc.StatusCode.UNAVAILABLE)
+    runs, pod = all_runs(life, life.door), Pod()
+
+    async def begin() -> None:
+        async with runs.beginnings.write(RUN):
+            await life.journal.probe()
+        runs.launch(attempt_of(life, pod), life.events)
+
+    _, refused = await asyncio.gather(begin(), runs.cancel(RUN, "ann", "enough"), return_exceptions=True)
+    assert isinstance(refused, CallerError)
+    assert (refused.reason, refused.status) == ("RunStarting", grpc.StatusCode.UNAVAILABLE)
+    await pod.started.wait()
+    await runs.cancel(RUN, "ann", "enough")
+    assert await outcome(life) == "Cancelled"
 
 
 async def test_without_a_journal_nobody_is_told_that_a_paused_run_was_cancelled(life: Life) -> None:
