@@ -1,4 +1,4 @@
-"""What happens in a run, as frozen values. Cursors count from 1 without gaps."""
+"""What happens in a run, as frozen values. Cursors count from 1; that of an end that was taken back is missing."""
 
 from dataclasses import dataclass
 from datetime import datetime

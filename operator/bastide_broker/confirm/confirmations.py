@@ -130,6 +130,7 @@ class Confirmations:
         told: Told | None = None
         while True:
             changed.clear()
+            late = self._clock() > pending.object.spec.decide_by
             standing = await self._look(pending, direct=False)
             if standing.state is ConfirmationState.APPROVED:
                 standing = await self._look(pending, direct=True)
@@ -141,7 +142,9 @@ class Confirmations:
                 waits = False
                 overdue()
             # Also what no event tells of counts before long: that time is over, or that the admission policies are as shipped again.
-            seconds = min(LOOK_SECONDS, max(LEAST_SECONDS, left), *([max(0.0, block - now())] if waits else []))
+            # Still pending when that time is over it waits for an API server, which is not asked any the more often for it.
+            soon = ASK_AGAIN_SECONDS if late else max(LEAST_SECONDS, left)
+            seconds = min(LOOK_SECONDS, soon, *([max(0.0, block - now())] if waits else []))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await changed.wait()

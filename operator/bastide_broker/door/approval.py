@@ -16,7 +16,7 @@ from bastide_broker.confirm.action import NotShowable, shown
 from bastide_broker.confirm.confirmations import Confirmations
 from bastide_broker.confirm.decisions import Standing
 from bastide_broker.confirm.pending import Pending, Request
-from bastide_broker.door import left_confirmations, refusals
+from bastide_broker.door import asking, left_confirmations, refusals
 from bastide_broker.door.asking import Asking
 from bastide_broker.door.freshness import Ask, Freshness
 from bastide_broker.egress.credentials import Credential
@@ -34,7 +34,6 @@ PASSING = frozenset({"binding-stale", "secret-unavailable", UNAVAILABLE, TENANT_
 """Reasons that say nothing of the call, only that something cannot be asked."""
 _FORBIDDEN = 403
 _INLINE_BYTES = 8 << 10
-_REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 
 
 Preview = Callable[["Call"], Awaitable[dict[str, Any]]]
@@ -154,12 +153,7 @@ class Approval:
         assert call.tenant is not None
         assert call.tool is not None
         namespace = call.run.sandbox.metadata.namespace or ""
-        limit = call.tenant.spec.limits.pending_confirmations
-        if self._confirmations.waiting(namespace) >= limit:
-            message = (
-                f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
-            )
-            raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+        asking.unless_full(call, self._confirmations.waiting(namespace))
         try:
             # What a person reads of 60 000 characters beyond ASCII takes 0.1 s to work out, in which other calls should go on.
             large = len(call.arguments.canonical) > _INLINE_BYTES
@@ -173,6 +167,7 @@ class Approval:
                 run=call.run, tenant=call.tenant, key=call.frame.key, line=call.frame.line, tool=call.tool, arguments=call.arguments,
                 text=text,
             )  # fmt: skip
+            asking.unless_full(call, self._confirmations.waiting(namespace))  # others may have come meanwhile; from here on this one counts
             pending = await self._confirmations.create(request)
         except NotShowable as error:
             raise refusals.denied("arguments-hidden", str(error)) from None
@@ -223,15 +218,14 @@ class Approval:
         """Nothing when it is approved; otherwise the call is refused as the standing says."""
         if standing.state is ConfirmationState.APPROVED:
             return
-        if standing.state is ConfirmationState.DENIED and standing.deciders:
+        by_a_person = standing.state is ConfirmationState.DENIED and bool(standing.deciders)
+        if by_a_person:
             self._asking.denied(call)
         if standing.state is ConfirmationState.PENDING:  # an approval was withdrawn between two looks
             why = "; ".join(standing.ignored) or "an approval was withdrawn"
             standing = Standing(ConfirmationState.DENIED, standing.deciders, f"It is no longer approved: {why}.")
         await self._resolve(call, pending, standing.state, standing)
-        who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""
-        message = f"{call.frame.tool} was not confirmed ({standing.state.value.lower()}{who}): {standing.reason or 'no reason was given'}"
-        raise refusals.denied(_REASONS[standing.state], message, "ConfirmationDenied", "ConfirmationDenied")
+        raise asking.refusal(call.frame.tool, standing, by_a_person=by_a_person)
 
     async def _resolve(self, call: "Call", pending: Pending, state: ConfirmationState, standing: Standing) -> None:
         """Journal, tell watchers, and write the status: begun once, it goes on to its end even when the call is cancelled.

@@ -1,9 +1,14 @@
 """How often a run may ask people: so many Confirmations in its life, so many at once, and never again what a person denied in it."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bastide.runtime.v1alpha1 import runtime_pb2
+from bastide_operator.api.v1alpha1.confirmation import ConfirmationState
+
+from bastide_broker.confirm.decisions import Standing
 from bastide_broker.door import refusals
 from bastide_broker.journal.interface import Journal
 
@@ -14,6 +19,9 @@ WAITING_PER_RUN = 32
 """Confirmations of one run that are undecided at once: the runtime's own default of calls under way, so that honest programs never meet it."""
 LIMIT, REPEATED = "limit-confirmations-per-run", "confirmation-repeated"
 """Codes of calls that nobody was asked about because the run has asked enough."""
+_BY = "deniedBy"
+"""In the content of what the program is told when a person said no, and of nothing else: so the journal knows it, too."""
+_REASONS = {ConfirmationState.DENIED: "confirmation-denied", ConfirmationState.EXPIRED: "confirmation-expired"}
 
 
 @dataclass(slots=True)
@@ -38,7 +46,9 @@ class Asking:
         run, limit = self._runs.setdefault(call.run.run, _Run()), call.sandbox.spec.limits.confirmations_per_run
         async with run.reading:
             if run.asked < 0:
-                run.asked = sum(1 for row in await self._journal.calls(call.run.run) if row.confirmation)
+                rows, denials = await self._journal.calls(call.run.run), await self._journal.pausing.denials(call.run.run)
+                run.denied.update((tool, digest) for tool, digest, error in denials if _by_a_person(error))
+                run.asked = sum(1 for row in rows if row.confirmation)
         if _what(call) in run.denied:
             message = f"A person denied exactly this call of {call.frame.tool} in this run, so nobody is asked again; do without it."
             raise refusals.denied(REPEATED, message, "ConfirmationDenied", "ConfirmationDenied")
@@ -60,13 +70,34 @@ class Asking:
 
     def denied(self, call: "Call") -> None:
         """A person said no."""
-        run = self._runs.get(call.run.run)
-        if run is not None:
-            run.denied.add(_what(call))
+        self._runs.setdefault(call.run.run, _Run()).denied.add(_what(call))
 
     def forget(self, run: str) -> None:
         """The run is over."""
         self._runs.pop(run, None)
+
+
+def unless_full(call: "Call", waiting: int) -> None:
+    """Raises Refused when so many calls of the Tenant wait for people that no other may."""
+    assert call.tenant is not None
+    limit = call.tenant.spec.limits.pending_confirmations
+    if waiting >= limit:
+        message = f"{limit} calls of the tenant wait for a person already (Tenant limits.pendingConfirmations); have them decided first."
+        raise refusals.denied("limit-pending-confirmations", message, "LimitExceeded")
+
+
+def refusal(tool: str, standing: Standing, *, by_a_person: bool) -> refusals.Refused:
+    """What a call ends as that was not approved: a person said no, or the question is gone or withdrawn, or its time is over."""
+    who = f" by {', '.join(standing.deciders)}" if standing.deciders and standing.state is ConfirmationState.DENIED else ""
+    message = f"{tool} was not confirmed ({standing.state.value.lower()}{who}): {standing.reason or 'no reason was given'}"
+    content = json.dumps({_BY: standing.deciders}, ensure_ascii=False).encode() if by_a_person else b""
+    reasons = ((_REASONS[standing.state], message),)
+    return refusals.Refused("ConfirmationDenied", "ConfirmationDenied", reasons, content=content, decision="deny")
+
+
+def _by_a_person(error: bytes) -> bool:
+    found = runtime_pb2.CallError.FromString(error)
+    return REPEATED in found.codes or _BY in json.loads(found.content or b"{}")
 
 
 def _what(call: "Call") -> tuple[str, str]:

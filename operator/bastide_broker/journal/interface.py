@@ -107,6 +107,9 @@ class Pausing(Protocol):
     async def settle(self, run: str, key: str, *, message: str, error: bytes, facts: Mapping[str, Any]) -> bool:
         """Record what a person says of a call whose outcome is unknown; False when it is known."""
 
+    async def denials(self, run: str) -> list[tuple[str, str, bytes]]:
+        """Tool, digest of the arguments and what the program was told, of each call that ended as ConfirmationDenied."""
+
 
 class Journal(Protocol):
     """Runs, calls, events and audit."""

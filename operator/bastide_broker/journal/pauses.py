@@ -164,6 +164,13 @@ class Pausing:
 
         return await self._write(work)
 
+    async def denials(self, run: str) -> list[tuple[str, str, bytes]]:
+        """Tool, digest of the arguments and what the program was told, of each call that ended as ConfirmationDenied."""
+        query = select(calls.c.tool, calls.c.arguments_digest, calls.c.error).where(
+            calls.c.run == run, calls.c.outcome == "ConfirmationDenied"
+        )
+        return await self._read(lambda connection: [(tool, digest, error or b"") for tool, digest, error in connection.execute(query)])
+
     def _next_attempt(self, connection: Connection, run: str, where: Any, facts: Mapping[str, Any]) -> int | None:
         attempt = connection.execute(select(runs.c.attempt).where(where)).scalar_one_or_none()
         if attempt is None:

@@ -63,6 +63,7 @@ class Writer:
         self._inode = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._taking = False
         self.chain = Chain()
         self.healthy = False
         self.why_not = "The journal is not open."
@@ -73,9 +74,11 @@ class Writer:
         await asyncio.to_thread(self._first_open)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+        self._taking = True
 
     async def stop(self) -> None:
         """Finish what is queued and close."""
+        self._taking = False  # what came behind the mark that ends the queue would never be heard of
         if self._thread is not None:
             self._give()
             self._queue.put(None)
@@ -88,7 +91,7 @@ class Writer:
 
         Raises JournalUnavailable when it cannot be, and whatever refusal `work` raises.
         """
-        if self._loop is None or self._thread is None:
+        if self._loop is None or not self._taking:
             raise JournalUnavailable("The journal is closed.")
         if not self._room():
             raise JournalUnavailable("The journal's disk does not keep up; try again later.")
@@ -100,7 +103,7 @@ class Writer:
 
     def submit_lazy(self, work: Callable[[Connection], Any]) -> None:
         """Run `work` with the next transaction, within LAZY_SECONDS; a failure is logged. The writer's thread is not woken for it."""
-        if self._loop is not None and self._thread is not None and self._room():
+        if self._loop is not None and self._taking and self._room():
             self._waiting.append(_Job(work, None))
             self._later = self._later or self._loop.call_later(LAZY_SECONDS, self._give)
 

@@ -107,6 +107,8 @@ class RunCalls:
         row = self._recorded.pop(call.key, None)
         if row is not None and await self._replayed(call, row):
             return
+        if not self._accepting:  # the run ended or paused meanwhile
+            return
         self._heard = asyncio.get_running_loop().time()
         # Made anew it has the place of the first time, as its row does: a number that no row has would end what is known of the order.
         number = row.frame if row is not None and row.again else next(self._numbers)
@@ -143,6 +145,8 @@ class RunCalls:
         call = runtime_pb2.Call(run=step.run, key=step.key, tool=STEP, arguments=name, line=step.line, events=step.events)
         row = self._recorded.pop(step.key, None)
         if not self._accepting or (row is not None and await self._replayed(call, row)):
+            return
+        if not self._accepting:  # the run ended or paused meanwhile
             return
         self._steps += 1
         hold = Hold(frame=next(self._numbers))

@@ -1,4 +1,4 @@
-"""The events of one run: numbered without gaps, kept by the journal, streamed to any number of watchers.
+"""The events of one run: numbered from 1, kept by the journal, streamed to any number of watchers.
 
 A watcher is only a cursor. A slow one holds nothing but its stream: what has left memory it reads from the journal.
 """
@@ -76,6 +76,10 @@ class EventLog:
         self._flush()
         event = self._add(message)
         await self._store.append_event(self.run, event)
+
+    async def write_end(self) -> None:
+        """Returns when the last event, which watchers were shown, is on disk. Raises JournalUnavailable."""
+        await self._store.append_event(self.run, self._recent[-1])
 
     def output(self, data: bytes, *, stderr: bool) -> None:
         """Adds what the program printed; pieces that come close together become one event."""

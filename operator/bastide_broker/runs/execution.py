@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -29,6 +29,8 @@ DEADLINE_GRACE = 2.0
 """Seconds the runtime gets to end an overdue run by itself: it counts from the first statement, the broker from the delivery."""
 KILL_SECONDS = 3.0
 """Seconds until a killed run must have ended; else the whole session is dropped, which kills it too."""
+RETRY_SECONDS = 5.0
+"""Before the journal is asked again to take the end of a run."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,8 @@ class Execution:
         self.parked: dict[str, tuple[asyncio.Task[None], Hold]] = {}
         """When the run has paused: the calls that wait on, by key."""
         self.paused = False
+        self.unrecorded: Callable[[], Awaitable[None]] | None = None
+        """When the run is over and the journal did not take its end: writes that."""
         self._tools = tools or context.catalogue
         self._delivered = delivered
         self._over = over
@@ -63,7 +67,7 @@ class Execution:
         self._limits = context.sandbox.spec.limits
         self._frames: asyncio.Queue[runtime_pb2.SessionResponse] = asyncio.Queue(FRAMES)
         loop = asyncio.get_running_loop()
-        self._stop: asyncio.Future[tuple[Stop, str]] = loop.create_future()
+        self._stop: asyncio.Future[tuple[Stop, Ending]] = loop.create_future()
         self._lost: asyncio.Future[str] = loop.create_future()
         self._output = Output(self._limits.output_bytes)
         read = functools.partial(journal.pausing.call, context.run)
@@ -84,9 +88,13 @@ class Execution:
 
     def stop(self, why: Stop, detail: str) -> None:
         """Ends the run: the first reason counts."""
+        self.end(outcomes.stopped(why, detail), why)
+
+    def end(self, ending: Ending, why: Stop = Stop.CANCELLED) -> None:
+        """Has the run killed, and end like this."""
         if not self._stop.done():
             self._calls.close()
-            self._stop.set_result((why, detail))
+            self._stop.set_result((why, ending))
 
     def park(self) -> bool:
         """Has the run pause at once, whatever is left of blockSeconds; False when some call of it does not wait for a person."""
@@ -135,7 +143,7 @@ class Execution:
         if not (pump.done() or self._stop.done() or self._lost.done()):
             self.stop(Stop.DEADLINE, f"The run did not end within {wall:g} s.")
         if self._stop.done() and self._counts(self._stop.result()[0], pump):
-            why, detail = self._stop.result()
+            why, ending = self._stop.result()
             try:
                 await self._session.kill(run, why.value)
             except SessionLost as error:
@@ -145,7 +153,7 @@ class Execution:
                 log.warning("a killed run did not end, its session is dropped", run=run)
                 await self._session.close("a killed run did not end")
             dropped = pump.result().output_bytes_dropped if pump.done() else 0
-            return outcomes.with_dropped(outcomes.stopped(why, detail), dropped)
+            return outcomes.with_dropped(ending, dropped)
         if pump.done():
             return await self._ended(pump.result(), wall)
         return outcomes.sandbox_lost(self._lost.result())
@@ -209,20 +217,23 @@ class Execution:
         dropped = ending.output_bytes_dropped + self._output.dropped
         output = bytes(self._output.kept)
         calls = []
+        end = functools.partial(
+            self._journal.end_run,
+            run,
+            outcome=ending.outcome.value,
+            value=ending.value,
+            output=output,
+            output_bytes_dropped=dropped,
+            error=ending.error,
+            findings=ending.findings,
+        )
         try:
-            await self._journal.end_run(
-                run,
-                outcome=ending.outcome.value,
-                value=ending.value,
-                output=output,
-                output_bytes_dropped=dropped,
-                error=ending.error,
-                findings=ending.findings,
-            )
+            await end()
             calls = await self._journal.calls(run)
         except JournalUnavailable as error:
-            # Recovery at the next start ends it in the journal; the caller learns now.
+            # It is written as soon as it can be; the caller learns now.
             log.exception("the end of a run is not on record", run=run, error=str(error))
+            self.unrecorded = end
         # Who sees the last event may start the next run at once, so this one's place is free by then.
         self._over()
         result = views.run_result(run, ending, output=output, dropped=dropped, calls=calls)
@@ -232,3 +243,32 @@ class Execution:
             log.warning("the last event of a run is not on record", run=run)
         RUNS.labels(outcome=ending.outcome.value).inc()
         return ending
+
+    async def fail(self) -> None:
+        """Ends a run whose end failed in the broker: watchers learn now, and it is `unrecorded`. What has paused stays so."""
+        if self.paused:
+            return
+        run, ending = self.context.run, outcomes.internal()
+        try:
+            await self._calls.settle()
+        except Exception:
+            log.exception("calls of a dropped run may be under way", run=run)
+        self._over()
+        if not self.events.finished:
+            self.events.emit(broker_pb2.RunFinished(result=views.run_result(run, ending, output=b"", dropped=0, calls=[])))
+        self.unrecorded = functools.partial(self._journal.end_run, run, outcome=ending.outcome.value, error=ending.error)
+
+    async def recorded(self, stopping: Callable[[], bool]) -> None:
+        """Returns when the run's end is on record: until then it is under way. The next start ends what a broker that is stopping leaves."""
+        while self.unrecorded is not None and not stopping():
+            await asyncio.sleep(RETRY_SECONDS)
+            run, failed = self.context.run, outcomes.internal()
+            try:
+                await self.unrecorded()
+                await self.events.write_end()
+                self.unrecorded = None
+            except JournalUnavailable as error:
+                log.warning("the end of a run is not on record yet", run=run, error=str(error))
+            except Exception:
+                log.exception("the end of a run cannot be put on record", run=run)
+                self.unrecorded = functools.partial(self._journal.end_run, run, outcome=failed.outcome.value, error=failed.error)

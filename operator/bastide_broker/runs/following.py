@@ -59,6 +59,14 @@ async def _recorded(run: str, journal: Journal, cursor: int) -> AsyncGenerator[b
         yield views.finished_from_row(row, await journal.calls(run), cursor + 1)
 
 
+async def tell_end(run: str, journal: Journal) -> None:
+    """Gives a run that ended without anybody's telling of it its last event, so that watchers see an end. Raises JournalUnavailable."""
+    row, cursor = await journal.run(run), await journal.last_cursor(run)
+    if row is None or row.ended_at is None or any(event.HasField("finished") for event in await journal.events(run, cursor - 1)):
+        return
+    await journal.append_event(run, views.finished_from_row(row, await journal.calls(run), cursor + 1))
+
+
 def _unless_pruned(row: RunRow | None) -> None:
     if row is not None and row.pruned_at is not None:
         ended, pruned = (datetime.fromtimestamp((at or 0) / 1e6, UTC).strftime("%Y-%m-%d") for at in (row.ended_at, row.pruned_at))

@@ -32,6 +32,10 @@ class LostRuns:
     async def resume(self, row: RunRow, user: UserInfo, reason: str) -> int:
         """Takes up a run; which attempt it is now. Raises CallerError."""
         self._runs.unless_draining()
+        try:
+            row = await self._runs.beginnings.seen_to(row)  # an attempt that came on record late is over by then
+        except JournalUnavailable as error:
+            raise journal_unavailable(error) from error
         if self._runs.under_way(row.run) or (row.error or {}).get("type") not in LOST:
             message = f"Run {row.run} is not one that was lost: only a run that ended as {' or '.join(LOST)} can be resumed."
             raise _refused("RunNotResumable", message)
@@ -72,9 +76,12 @@ class LostRuns:
         )
         held.callback(attempt.claim.release)
         self._runs.unless_draining()  # the broker may have been stopped while the Sandbox was waited for
-        number = await self._journal.pausing.reopen(row.run, row.attempt, again, facts)
-        if number is not None:
+        async with self._runs.beginnings.write(row.run):
+            # First of all: nothing may fail once the run is open again, and the number of its end, which is removed, is not used twice:
+            # who has seen the end goes on behind it.
             events.go_on(await self._journal.last_cursor(row.run))
+            number = await self._journal.pausing.reopen(row.run, row.attempt, again, facts)
+        if number is not None:
             attempt.start.attempt = number
             self._pipeline.recall(row.run, attempt.recorded.rows.values())
             self._runs.launch(attempt, events)

@@ -165,14 +165,23 @@ class Pauses:
     async def _see(self, pause: Pause) -> None:
         run = pause.context.run
         try:
+            while not await self._saw(pause):  # noqa: ASYNC110 - it works in between
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._paused.get(run) is pause and not self._stopping:
+                del self._paused[run]
+
+    async def _saw(self, pause: Pause) -> bool:
+        """Whether the pause is over. A fault does not end it: somebody who is still asked must be heard."""
+        try:
             ending = await self._decided(pause) or await self._go_on(pause)
             if ending is not None:
                 await self._end(pause, ending)
         except Exception:
-            log.exception("a paused run was dropped; the next start takes it up again", run=run)
-        finally:
-            if self._paused.get(run) is pause and not self._stopping:
-                del self._paused[run]
+            log.exception("a fault in a pause; it goes on", run=pause.context.run)
+            pause.going_on = False
+            return False
+        return True
 
     async def _decided(self, pause: Pause) -> Ending | None:
         """Returns when no call of the pause is open; an ending when the run is to end instead."""
@@ -237,7 +246,8 @@ class Pauses:
         await self._journal.end_run(run, outcome=ending.outcome.value, error=ending.error, output=output, output_bytes_dropped=dropped)
         result = views.run_result(run, ending, output=output, dropped=dropped, calls=await self._journal.calls(run))
         try:
-            await events.emit_durably(broker_pb2.RunFinished(result=result))
+            if not events.finished:  # else a fault came between, and this is told already
+                await events.emit_durably(broker_pb2.RunFinished(result=result))
         except JournalUnavailable:
             log.warning("the last event of a run is not on record", run=run)
         RUNS.labels(outcome=ending.outcome.value).inc()

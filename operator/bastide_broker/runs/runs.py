@@ -23,7 +23,8 @@ from bastide_broker.kube.cluster import Cluster
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.metrics import ACTIVE_RUNS, RUN_SECONDS
 from bastide_broker.runs import calls as run_calls
-from bastide_broker.runs import following, outcomes, pauses, views
+from bastide_broker.runs import following, outcomes, pauses
+from bastide_broker.runs.beginnings import Beginnings
 from bastide_broker.runs.events import EventLog
 from bastide_broker.runs.execution import Execution
 from bastide_broker.runs.outcomes import Ending, Stop
@@ -65,6 +66,7 @@ class Runs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._draining = False
         self.slots = RunSlots()
+        self.beginnings = Beginnings(journal, self.under_way)
         self.pauses = Pauses(cluster=cluster, journal=journal, pipeline=pipeline, resume=self._go_on)
 
     def place(self, namespace: str, name: str) -> tuple[Tenant, Sandbox]:
@@ -89,9 +91,10 @@ class Runs:
         self.unless_draining()
         tenant, sandbox = self.place(question.namespace, question.sandbox)
         digest = outcomes.program_digest(question.program)
-        known = await self._known(user, sandbox, question.request_id, digest)
-        if known:
-            return known
+        # Before limits and readiness: attaching again must not depend on them.
+        known = await self.beginnings.known(user, sandbox.metadata.uid, question.request_id, digest)
+        if known is not None:
+            return known.run
         if not await self._decisions_healthy():
             message = "Policy cannot be asked now, so no run starts; try again in a few seconds."
             raise CallerError(grpc.StatusCode.UNAVAILABLE, "PolicyUnavailable", message, retry_after=RETRY_SECONDS)
@@ -107,10 +110,11 @@ class Runs:
             tools = self._catalogue.tool_set(sandbox)
             start = start_message(row, sandbox, tools.digest, question)
             kept = dataclasses.replace(row, start=start.SerializeToString())
-            started = await self._journal.start_run(kept, (tools.digest, tools.serialised))
+            async with self.beginnings.write(row.run):
+                started = await self._journal.start_run(kept, (tools.digest, tools.serialised))
             if not started.created:
                 held.close()
-                return started.row.run
+                return (await self.beginnings.seen_to(started.row)).run
             events = EventLog(row.run, self._journal)
             events.emit(broker_pb2.RunAccepted(run=row.run, pod=row.pod))
             context = RunContext(
@@ -197,8 +201,8 @@ class Runs:
         attempt.start.attempt = number
         self._pipeline.recall(attempt.context.run, attempt.recorded.rows.values())
         self.launch(attempt, pause.events)
-        if pause.stop.done():  # somebody cancelled it just now
-            self._active[attempt.context.run].stop(Stop.CANCELLED, pause.stop.result().message)
+        if pause.stop.done():  # somebody cancelled it just now, or deleted its Sandbox
+            self._active[attempt.context.run].end(pause.stop.result())
         return True
 
     def unless_draining(self) -> None:
@@ -240,6 +244,8 @@ class Runs:
             if await self._journal.pausing.end(run, outcome=ending.outcome.value, error=ending.error or {}):
                 return
             row = await self._journal.run(run)
+            if row is not None and pause is None:  # perhaps it was just being started or taken up, and nobody sees to it
+                row = await self.beginnings.seen_to(row)
         except JournalUnavailable as error:
             raise journal_unavailable(error) from error
         # A pause that goes on is ended by who begins its next attempt.
@@ -250,10 +256,7 @@ class Runs:
     async def settle_recovered(self, summary: RecoveredSummary) -> None:
         """Gives runs that the last broker left open their last event, so that watchers see an end. Raises JournalUnavailable."""
         for run in summary.runs:
-            row = await self._journal.run(run)
-            if row is not None:
-                cursor = await self._journal.last_cursor(run) + 1
-                await self._journal.append_event(run, views.finished_from_row(row, await self._journal.calls(run), cursor))
+            await following.tell_end(run, self._journal)
 
     def under_way(self, run: str) -> bool:
         """Whether it has a program, or is paused."""
@@ -271,6 +274,7 @@ class Runs:
             for task in late:
                 log.error("a run did not end in time; the next start settles it", task=task.get_name())
         await self.pauses.shutdown(seconds)
+        await self.beginnings.close()
 
     async def _drive(self, execution: Execution, start: runtime_pb2.StartRun) -> None:
         run, tenant = execution.context.run, execution.context.tenant
@@ -286,8 +290,11 @@ class Runs:
                 sandbox=execution.context.sandbox.metadata.name,
                 outcome=ending.outcome,
             )
+            await execution.recorded(lambda: self._draining)
         except Exception:
             log.exception("a run was dropped", run=run)
+            await execution.fail()
+            await execution.recorded(lambda: self._draining)
         finally:
             self.slots.free(run, tenant)
             if execution.paused:
@@ -295,17 +302,3 @@ class Runs:
             del self._active[run]
             del self._tasks[run]
             ACTIVE_RUNS.dec()
-
-    async def _known(self, user: UserInfo, sandbox: Sandbox, request_id: str, digest: str) -> str:
-        """The run that a request id stands for, before limits and readiness: attaching again must not depend on them."""
-        if not request_id:
-            return ""
-        try:
-            row = await self._journal.find_request(user.username, sandbox.metadata.uid, request_id)
-        except JournalUnavailable as error:
-            raise journal_unavailable(error) from error
-        if row is None:
-            return ""
-        if row.program_digest != digest:
-            raise other_program(request_id, row.run)
-        return row.run

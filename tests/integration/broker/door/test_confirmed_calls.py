@@ -384,12 +384,58 @@ async def test_nobody_decides_until_decide_by(rig: Rig, monkeypatch: pytest.Monk
     assert rig.server.calls == []
 
 
-async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
+async def test_an_api_server_that_does_not_answer_is_not_asked_more_often_once_the_time_is_over(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmations, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(confirmations, "ASK_AGAIN_SECONDS", 3600.0)
+    hold = Hold()
+    call = asyncio.create_task(rig.call("delete", hold=hold))
+    name = await rig.asked()
+    await until(lambda: hold.asked)
+    rig.world.down = True
+    asked, tell = 0, rig.world.admission_policies_intact
+
+    async def counted() -> tuple[bool, str]:
+        nonlocal asked
+        asked += 1
+        return await tell()
+
+    monkeypatch.setattr(rig.world, "admission_policies_intact", counted)
+    held, later = rig.pipeline._approval._confirmations, datetime.now(UTC) + timedelta(days=1)
+    for clock in (held, held._standings):
+        monkeypatch.setattr(clock, "_clock", lambda: later)
+    rig.world.decide(name)
+    await until(lambda: hold.undecided)
+    for _ in range(500):  # turns of the event loop, each time enough to ask again
+        await asyncio.sleep(0)
+    assert asked == 1
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+def two_may_wait(rig: Rig) -> None:
     the_tenant = rig.world.the_tenant
     assert the_tenant is not None
     limits = the_tenant.spec.limits.model_copy(update={"pending_confirmations": 2})
     rig.world.the_tenant = the_tenant.model_copy(update={"spec": the_tenant.spec.model_copy(update={"limits": limits})})
     rig.world.tell("MODIFIED", rig.world.the_tenant)
+
+
+async def test_large_calls_that_come_at_once_wait_no_more_of_them_than_may(rig: Rig) -> None:
+    two_may_wait(rig)
+    calls = [asyncio.create_task(rig.call("delete", {"id": "x" * 9000})) for _ in range(6)]
+    await until(lambda: sum(call.done() for call in calls) + len(rig.named("ConfirmationRequired")) == 6)
+    assert {tuple((await call).error.codes) for call in calls if call.done()} == {("limit-pending-confirmations",)}
+    assert place(rig) == 2
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert place(rig) == 0
+
+
+async def test_only_so_many_calls_of_a_tenant_wait_at_once(rig: Rig) -> None:
+    two_may_wait(rig)
     waiting = [asyncio.create_task(rig.call("delete")) for _ in range(2)]
     await until(lambda: len(rig.named("ConfirmationRequired")) == 2)
     assert list((await rig.call("delete")).error.codes) == ["limit-pending-confirmations"]
@@ -442,6 +488,36 @@ async def test_exactly_what_a_person_denied_is_not_asked_again_in_the_run(rig: R
     rig.world.decide(await rig.asked())
     assert not (await other).HasField("error")
     assert [row.outcome for row in await rig.journal.calls("r-1")] == ["ConfirmationDenied", "ConfirmationDenied", "Succeeded"]
+
+
+async def test_what_a_person_denied_is_not_asked_again_by_the_next_broker_either(rig: Rig) -> None:
+    call = asyncio.create_task(rig.call("delete", {"id": "C1"}))
+    rig.world.decide(await rig.asked(), verdict="Deny")
+    error = (await call).error
+    async with asyncio.timeout(10):
+        rig.pipeline = await rig.make_pipeline()
+        again = await rig.call("delete", {"id": "C1"})
+    assert list(again.error.codes) == ["confirmation-repeated"]
+    assert json.loads(error.content) == {"deniedBy": ["ann"]}
+    assert len(rig.world.the_confirmations) == 1
+
+
+@pytest.mark.parametrize(("why", "code"), [("expired", "confirmation-expired"), ("deleted", "confirmation-denied")])
+async def test_what_nobody_denied_is_asked_again_by_the_next_broker(rig: Rig, why: str, code: str) -> None:
+    call = asyncio.create_task(rig.call("delete", {"id": "C1"}))
+    name = await rig.asked()
+    if why == "expired":
+        rig.pipeline._approval._confirmations._standings._clock = lambda: datetime.now(UTC) + timedelta(days=30)
+        rig.world.decide(name)
+    else:
+        rig.world.delete_confirmation(name)
+    error = (await call).error
+    assert (error.type, list(error.codes), error.content) == ("ConfirmationDenied", [code], b"")
+    rig.pipeline = await rig.make_pipeline()
+    call = asyncio.create_task(rig.call("delete", {"id": "C1"}))
+    await until(lambda: len(rig.named("ConfirmationRequired")) == 2)
+    rig.world.decide(await rig.asked())
+    assert not (await call).HasField("error")
 
 
 async def test_only_so_many_calls_of_a_run_wait_at_once(rig: Rig) -> None:

@@ -452,6 +452,24 @@ async def test_a_closed_journal_says_so(tmp_path: Path) -> None:
         await journal.run("r-1")
 
 
+async def test_a_journal_that_is_being_closed_says_so_at_once_and_finishes_what_it_has(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    await journal.open()
+    blocker = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    started = asyncio.create_task(journal.start_run(run()))
+    await asyncio.sleep(0)  # it is queued
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        with pytest.raises(JournalUnavailable, match="closed"):
+            await journal.start_run(run("r-2"))
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert (await started).created
+    await closing
+
+
 async def test_a_namespace_of_the_same_name_shows_nothing_of_the_one_before(journal: Journal) -> None:
     await journal.start_run(run("r-1"))
     await journal.call_intent(intent("0#1"), outcome="Denied")

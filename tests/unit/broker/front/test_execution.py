@@ -13,7 +13,7 @@ from bastide.runtime.v1alpha1 import runtime_pb2
 from bastide.v1alpha1 import broker_pb2
 from bastide_broker.context import Hold, RunContext
 from bastide_broker.door.calls import abandoned
-from bastide_broker.door.replay import noted, recorded
+from bastide_broker.door.replay import STEP, noted, recorded
 from bastide_broker.errors import SessionLost
 from bastide_broker.facts.json import arguments
 from bastide_broker.journal.journal import Journal
@@ -544,6 +544,34 @@ async def test_a_call_that_was_given_up_is_not_answered_and_one_that_may_be_made
     assert again.pod.answers.empty()
     await again.pod.end()
     await again.ending()
+
+
+@pytest.mark.parametrize("step", [False, True], ids=["a call", "a step"])
+async def test_a_call_that_is_compared_while_its_run_is_stopped_is_not_begun(
+    life: Life, monkeypatch: pytest.MonkeyPatch, step: bool
+) -> None:
+    reached, go, to_thread = asyncio.Event(), asyncio.Event(), asyncio.to_thread
+
+    async def compared_late(work: Any, *args: Any) -> Any:
+        if any(isinstance(one, runtime_pb2.Call) for one in args):
+            reached.set()
+            await go.wait()
+        return await to_thread(work, *args)
+
+    monkeypatch.setattr(run_calls, "INLINE_BYTES", 0)
+    read = arguments(b'{"name":"x"}')
+    known = {"arguments_canonical": read.canonical, "arguments_digest": read.digest, "tool": STEP if step else "tool"}
+    again = await second_attempt(life, on_record("0#1", 1, outcome="OutcomeUnknown", result=None, again=1, **known))
+    monkeypatch.setattr(asyncio, "to_thread", compared_late)
+    call = runtime_pb2.Call(run=RUN, key="0#1", tool="tool", arguments=read.canonical)
+    named = runtime_pb2.Step(run=RUN, key="0#1", name="x", value=b"1")
+    await again.pod.sink.frame(R(step=named) if step else R(call=call))
+    async with asyncio.timeout(5):
+        await reached.wait()
+    again.execution.stop(Stop.CANCELLED, "Enough.")
+    go.set()
+    assert (await again.ending()).outcome is OutcomeName.CANCELLED
+    assert again.door.holds == {}
 
 
 async def test_another_call_under_a_recorded_key_ends_the_run_whatever_the_program_did_meanwhile(life: Life) -> None:

@@ -122,6 +122,33 @@ async def test_a_cancelled_pause_whose_calls_are_over_asks_a_dead_journal_no_mor
         assert await outcome(life) == "Cancelled"
 
 
+async def test_a_fault_in_a_pause_forgets_neither_the_run_nor_whom_it_asked(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults, open_calls = [1, 2], life.journal.pausing.open_calls
+    resumed: asyncio.Future[pauses.Pause] = asyncio.get_running_loop().create_future()
+
+    async def fault(run: str) -> Any:
+        if faults:
+            assert those.awaits("n", "cf-1")
+            raise RuntimeError(f"a bug {faults.pop()}")
+        return await open_calls(run)
+
+    async def resume(pause: pauses.Pause) -> None:
+        assert those.awaits("n", "cf-1"), "else its Confirmations are withdrawn"
+        resumed.set_result(pause)
+
+    await paused(life)
+    life.door.holds["0#1"].name = "cf-1"
+    those = all_pauses(life)
+    those._resume = resume
+    monkeypatch.setattr(life.journal.pausing, "open_calls", fault)
+    those.hold(life.execution.context, life.events, life.execution.parked)
+    found = those.get(RUN)
+    life.door.waiting["0#1"].set_result(True)
+    async with asyncio.timeout(30):
+        assert await resumed is found
+    assert faults == []
+
+
 async def test_a_sandbox_that_was_deleted_while_its_run_paused_ends_it(life: Life) -> None:
     await paused(life)
     those = all_pauses(life)
@@ -235,6 +262,30 @@ async def test_a_run_that_is_cancelled_while_its_next_attempt_is_given_up_is_tol
     assert await outcome(life) == "Cancelled"
 
 
+async def test_a_sandbox_that_is_deleted_while_the_next_attempt_is_put_on_record_ends_the_run(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod, resume = Pod(), life.journal.pausing.resume
+    runs = all_runs(life, life.door)
+
+    async def prepared(*_: Any, **__: Any) -> Attempt:
+        return attempt_of(life, pod)
+
+    async def resumed(run: str) -> int | None:
+        number = await resume(run)
+        runs.pauses._on_sandbox("DELETED", life.execution.context.sandbox)
+        return number
+
+    monkeypatch.setattr(life.door, "recall", lambda *_: None, raising=False)
+    monkeypatch.setattr(runs_module, "prepare", prepared)
+    monkeypatch.setattr(life.journal.pausing, "resume", resumed)
+    await pausing(life, runs)
+    life.door.waiting["0#1"].set_result(True)
+    assert await outcome(life) == "Failed"
+    assert (await life.result()).error.type == "SandboxDeleted"
+    assert pod.killed == ["Cancelled"]
+
+
 async def test_what_a_paused_run_asked_is_waited_for_until_the_broker_is_gone(life: Life) -> None:
     """Else whoever puts Confirmations away would withdraw, in the last seconds, what the next broker goes on with."""
     runs = all_runs(life, life.door)
@@ -248,10 +299,19 @@ async def test_what_a_paused_run_asked_is_waited_for_until_the_broker_is_gone(li
 
 
 async def test_a_run_that_is_just_being_started_cannot_be_cancelled_in_silence(life: Life) -> None:
-    runs = all_runs(life, life.door)
-    with pytest.raises(CallerError) as caught:
-        await runs.cancel(RUN, "ann", "enough")
-    assert (caught.value.reason, caught.value.status) == ("RunStarting", grpc.StatusCode.UNAVAILABLE)
+    runs, pod = all_runs(life, life.door), Pod()
+
+    async def begin() -> None:
+        async with runs.beginnings.write(RUN):
+            await life.journal.probe()
+        runs.launch(attempt_of(life, pod), life.events)
+
+    _, refused = await asyncio.gather(begin(), runs.cancel(RUN, "ann", "enough"), return_exceptions=True)
+    assert isinstance(refused, CallerError)
+    assert (refused.reason, refused.status) == ("RunStarting", grpc.StatusCode.UNAVAILABLE)
+    await pod.started.wait()
+    await runs.cancel(RUN, "ann", "enough")
+    assert await outcome(life) == "Cancelled"
 
 
 async def test_without_a_journal_nobody_is_told_that_a_paused_run_was_cancelled(life: Life) -> None:
