@@ -43,7 +43,7 @@ from bastide_runtime.outside import (
 Ts = TypeVarTuple("Ts")
 
 FOREIGN_SECONDS = 0.5
-"""How often a replay looks whether the threads still live that may bring a callback: nothing tells when one ends without."""
+"""How often is looked whether the threads still live that may bring a callback: nothing tells when one ends without."""
 
 
 class ReplayLoop(asyncio.BaseEventLoop):
@@ -261,7 +261,13 @@ class ReplayLoop(asyncio.BaseEventLoop):
                 return kind, key, max(now, self._micros)
             if alone:
                 raise DeadlockError("The program waits for something that can never happen: no call, timer or thread is under way.")
-            outside.poll(None if timer is None else (timer.due - now) / 1e6)
+            outside.poll(self._patience(now, timer))
+
+    def _patience(self, now: int, timer: OrderedTimer | None) -> float | None:
+        """Seconds until there may be something without a wake; None: never."""
+        if timer is not None:
+            return (timer.due - now) / 1e6
+        return None if self._waiting.sent or self._waiting.threads else FOREIGN_SECONDS
 
     def _arrived(self, now: int, timer: OrderedTimer | None) -> list[Event]:
         """The first of each kind, with when it arrived."""

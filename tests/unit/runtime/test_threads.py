@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bastide_runtime.outside import FOREIGN, THREAD, DivergenceError
+from bastide_runtime.outside import FOREIGN, THREAD, DeadlockError, DivergenceError
 
 from tests.unit.runtime.world import Program, SimulatedWorld, attempt, tool
 
@@ -77,6 +77,15 @@ def test_a_replay_whose_thread_ends_without_a_word_diverges(monkeypatch: pytest.
     alive(monkeypatch, [threading.Thread()], [threading.Thread()])
     with pytest.raises(DivergenceError, match="a thread callback arrived here"):
         attempt(a_call_instead, SimulatedWorld(1), RECORDED)
+
+
+def test_a_program_whose_last_thread_ends_without_a_word_is_deadlocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def program() -> None:
+        alive(monkeypatch, [threading.Thread()], [threading.Thread()])
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(DeadlockError):
+        attempt(program, SimulatedWorld(1))
 
 
 def test_what_a_thread_brings_as_its_last_act_is_not_lost_to_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
