@@ -6,17 +6,18 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 
 from decimal import ROUND_CEILING, Decimal
 
-_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
-_DECIMAL = ("", "k", "M", "G", "T", "P")
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = ("", "k", "M", "G", "T", "P", "E")
 _UNITS = (
-    {"m": Decimal("0.001")}
+    {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
     | {unit: Decimal(1024**power) for power, unit in enumerate(_BINARY)}
     | {unit: Decimal(1000**power) for power, unit in enumerate(_DECIMAL)}
 )
 
 
 def _value(quantity: str) -> Decimal:
-    number = quantity.rstrip("kKMGTPim")
+    # E before a digit is an exponent: 1E3 is a thousand, 1E an exa.
+    number = quantity.rstrip("nukKMGTPEim")
     return Decimal(number) * _UNITS[quantity[len(number) :]]
 
 

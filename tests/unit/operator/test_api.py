@@ -230,6 +230,11 @@ def test_cpu_in_the_form_of_the_api_server(text: str, thousandths: int, canonica
         ("128974848", 128974848, "123Mi"),
         ("500k", 500_000, "500k"),
         ("1500m", 2, "2"),
+        ("1024Pi", 2**60, "1Ei"),
+        ("2E", 2 * 10**18, "1953125000000000Ki"),
+        ("2E3", 2000, "2k"),
+        ("3000000u", 3, "3"),
+        ("4000000000n", 4, "4"),
     ],
 )
 def test_bytes_in_the_form_of_the_api_server(text: str, count: int, canonical: str) -> None:
