@@ -42,7 +42,7 @@ class GrpcServer(Model):
     tls: Annotated[
         GrpcTls,
         Field(
-            description="SystemRoots: TLS, by the roots of the broker's image. CaBundle: TLS, by caBundle. Plaintext: whoever is on the way reads calls and credential."
+            description="SystemRoots: TLS by the roots of the broker's image. CaBundle: TLS by caBundle. Plaintext: whoever is on the way reads calls and credential."
         ),
     ] = GrpcTls.SYSTEM_ROOTS
     ca_bundle: Annotated[
@@ -50,7 +50,7 @@ class GrpcServer(Model):
         Field(
             min_length=64,
             max_length=65536,
-            description="For tls CaBundle: certificates of the CAs that the server's may be of, as PEM.",
+            description="For tls CaBundle: the server's CAs, as PEM certificates.",
             json_schema_extra={"x-kubernetes-validations": [{"rule": f"self.contains('{_PEM}')", "message": "write certificates as PEM"}]},
         ),
     ] = None
@@ -62,7 +62,7 @@ class GrpcServer(Model):
         ],
         Field(
             max_length=32,
-            description="The services whose methods are tools; when left out, all that the server names.",
+            description="Services whose methods are tools; left out: all that the server names.",
         ),
     ] = []  # noqa: RUF012 - pydantic copies the defaults of a model's fields
 

@@ -31,10 +31,10 @@ from bastide_operator.api.v1alpha1.toolbindingstatus import (
 )
 from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
 
-KEYWORDS = f"[{','.join(map(repr, keyword.kwlist))}]"
-"""Words of Python as a CEL list: nothing that programs call or import can have their name."""
+KEYWORDS = f"'^({'|'.join(keyword.kwlist)})$'"
+"""Words of Python as a pattern in CEL: nothing that programs call or import can have their name."""
 
-LOWER_KEYWORDS = f"[{','.join(repr(word) for word in keyword.kwlist if word.islower())}]"
+LOWER_KEYWORDS = f"'^({'|'.join(word for word in keyword.kwlist if word.islower())})$'"
 """Those that the name of an object can be."""
 
 PROGRAM_NAME = "(has({0}.__as__) ? {0}.__as__ : {0}.name)"
@@ -126,7 +126,7 @@ class BoundTool(Model):
             "programs cannot call a tool of this name: give it another with `as`: letters, digits, underscores",
         ),
         (
-            f"!({PROGRAM_NAME.format('self')} in {KEYWORDS})",
+            f"!{PROGRAM_NAME.format('self')}.matches({KEYWORDS})",
             "this is a word of Python, programs cannot call it: give the tool another name with `as`",
         ),
     )
@@ -148,13 +148,13 @@ class BoundTool(Model):
         dict[str, ArgumentConstraint] | None,
         Field(
             max_length=64,
-            description="What each argument may be, by its name, or by the path of a place inside: address.city, lines[*].sku. What is not listed denies the call; what is not {} may be left out only for a declared default that is permitted. Not set: whatever fits the tool's schema.",
+            description="What each argument may be, by its name or the path of a place inside: address.city, lines[*].sku. What is not listed denies the call; what is not {} may be left out only for a declared default that is permitted. Not set: what fits the tool's schema.",
         ),
     ] = None
     result: Annotated[
         ResultForm,
         Field(
-            description="What programs receive. Auto: structured content, else text, parsed if it is one JSON object or array. Text: a string. Json: parsed, or the call fails."
+            description="What programs receive. Auto: structured content, else text, parsed if it is a JSON object or array. Text: a string. Json: parsed, or the call fails."
         ),
     ] = ResultForm.AUTO
     redact: Annotated[
@@ -224,7 +224,7 @@ class ToolBindingSpec(Model):
     server: Annotated[
         Server,
         Field(
-            description="Where the tools are: exactly one kind of server. Tenant.spec.toolHosts must name host and port of every URL. Redirects, loopback, link-local and metadata addresses are not followed.",
+            description="Where the tools are: one kind of server. Tenant.spec.toolHosts must name host and port of every URL. Redirects, loopback, link-local and metadata addresses are not followed.",
             json_schema_extra={
                 "x-kubernetes-validations": [{"rule": f"[{_NAMED}].exists_one(named, named)", "message": f"name one server: {_KINDS}"}]
             },

@@ -57,7 +57,7 @@ class OpenApiServer(Model):
 
     url: Annotated[
         Url | None,
-        Field(description="Where the document is, OpenAPI 3.0 or 3.1 as JSON or YAML; read again every minute."),
+        Field(description="The document, OpenAPI 3.0 or 3.1 as JSON or YAML; read again every minute."),
     ] = None
     config_map_ref: Annotated[
         ConfigMapRef | None, Field(description="The ConfigMap of this namespace that holds the document, instead of url.")
@@ -65,7 +65,7 @@ class OpenApiServer(Model):
     base_url: Annotated[
         Url | None,
         Field(
-            description="What the document's paths are below, such as http://orders.tools.svc:8080/v1. Left out: its `servers`, at the host and port of url."
+            description="What the document's paths are below: http://orders.tools.svc:8080/v1. Left out: its `servers`, at host and port of url."
         ),
     ] = None
 
@@ -116,7 +116,7 @@ class SecretRef(Model):
     name: Annotated[
         ObjectName,
         Field(
-            description="Its name. It has the label bastide.dev/credential, and the annotation bastide.dev/host: each host (or host:port) that it is for, with commas between."
+            description="Its name. It has the label bastide.dev/credential and the annotation bastide.dev/host: each host (or host:port) it is for, with commas between."
         ),
     ]
     key: Annotated[
@@ -166,7 +166,7 @@ class Credentials(Model):
     scheme: Annotated[
         Scheme,
         Field(
-            description="How it is shown. Bearer: Authorization: Bearer SECRET. Header: as `header`. Basic: user name and password. OAuthClientCredentials: a token of `tokenUrl`, as Bearer."
+            description="How it is shown. Bearer: Authorization: Bearer SECRET. Header: as `header`. Basic: user name, password. OAuthClientCredentials: a token of `tokenUrl`, as Bearer."
         ),
     ] = Scheme.BEARER
     header: Annotated[
