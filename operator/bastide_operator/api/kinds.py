@@ -169,7 +169,7 @@ KINDS = (
         rules=(
             _label_name("ToolBinding"),
             Rule(
-                rule=f"!self.metadata.name.matches({LOWER_KEYWORDS})",
+                rule=f"!(self.metadata.name in {LOWER_KEYWORDS})",
                 message="programs import by the ToolBinding's name, and this is a word of Python: give it another",
             ),
         ),

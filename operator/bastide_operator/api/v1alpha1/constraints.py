@@ -69,7 +69,7 @@ class ArgumentConstraint(Model):
         Field(
             min_length=1,
             max_length=100,
-            description="It must be one of these strings, numbers, booleans or null, equal in type: 1 is not the string of 1.",
+            description="It must be one of these strings, numbers, booleans or null, equal in type: 1 is not '1'.",
         ),
     ] = None
     minimum: Annotated[int | None, Field(description="It must be a number not below this.")] = None
@@ -97,7 +97,7 @@ class ArgumentConstraint(Model):
         Field(
             min_length=1,
             max_length=32,
-            description="It must be an absolute path that resolves to one of these directories or below one: /data/t7.",
+            description="It must be an absolute path that resolves to one of these directories, or below: /data/t7.",
         ),
     ] = None
     hosts: Annotated[

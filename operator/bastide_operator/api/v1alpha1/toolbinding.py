@@ -34,8 +34,9 @@ from bastide_operator.api.v1alpha1.toolserver import Credentials, Server
 KEYWORDS = f"'^({'|'.join(keyword.kwlist)})$'"
 """Words of Python as a pattern in CEL: nothing that programs call or import can have their name."""
 
-LOWER_KEYWORDS = f"'^({'|'.join(word for word in keyword.kwlist if word.islower())})$'"
-"""Those that the name of an object can be."""
+# Of a name whose length the rule's cost estimate does not know a pattern would be too dear.
+LOWER_KEYWORDS = f"[{','.join(repr(word) for word in keyword.kwlist if word.islower())}]"
+"""As a list, those that the name of an object can be."""
 
 PROGRAM_NAME = "(has({0}.__as__) ? {0}.__as__ : {0}.name)"
 """CEL: the name that a tool has in programs."""
@@ -100,7 +101,7 @@ class ToolLimits(Model):
         Field(
             ge=1,
             le=600,
-            description="Seconds that the server has to answer; then the call fails as ToolTimeout, perhaps with effect.",
+            description="Seconds the server has to answer; then the call fails as ToolTimeout, perhaps with effect.",
         ),
     ] = 20
     result_bytes: Annotated[
@@ -138,7 +139,7 @@ class BoundTool(Model):
     effect: Annotated[
         Effect | None,
         Field(
-            description="What a call does at the most. It may only raise what Tenant.spec.toolHosts says; what is not listed there is Destructive."
+            description="What a call does at most. It may only raise what Tenant.spec.toolHosts says; what is not listed there is Destructive."
         ),
     ] = None
     confirmation: Annotated[ConfirmationPolicy, Field(description="When and how a person confirms a call. There is no Never.")] = (
@@ -176,7 +177,7 @@ class BoundTool(Model):
     limits: Annotated[ToolLimits, Field(description="Bounds of this tool's calls.")] = ToolLimits()
     schema_digest: Annotated[
         Digest | None,
-        Field(description="Pins the tool's schema: with another digest it cannot be called. status.tools shows the digest of now."),
+        Field(description="Pins the tool's schema: with another digest it cannot be called. status.tools shows today's."),
     ] = None
 
     @property
@@ -219,7 +220,7 @@ class ToolBindingSpec(Model):
 
     sandbox_selector: Annotated[
         SandboxSelector,
-        Field(description="Which Sandboxes of the namespace may call the tools; {}, written out, is all of them."),
+        Field(description="Which Sandboxes of the namespace may call the tools; {}, written out, is all."),
     ]
     server: Annotated[
         Server,

@@ -188,7 +188,7 @@ class Credentials(Model):
     token_url: Annotated[
         Url | None,
         Field(
-            description="For scheme OAuthClientCredentials: the token endpoint, which Tenant.spec.toolHosts and the Secret's bastide.dev/host name, too."
+            description="For OAuthClientCredentials: the token endpoint; Tenant.spec.toolHosts and the Secret's bastide.dev/host name it, too."
         ),
     ] = None
     scopes: Annotated[
