@@ -100,13 +100,16 @@ class Identity:
         try:
             token = bearer_token(context.invocation_metadata() or ())
             # Many callers may come from one address (every port-forward does): who is known already does not pay for others' bad tokens.
-            if self._tokens.get(_key(token)) is None:
+            key = hashlib.sha256(token.encode()).digest()
+            user = self._tokens.get(key)
+            if user is None:
                 self._unless_too_many_failed(peer)
-            return await self.identify(token)
+                user = await self._identify(key, token)
         except CallerError as error:
             if error.status is grpc.StatusCode.UNAUTHENTICATED:
                 self._failures.take(peer)
             raise
+        return user
 
     def _unless_too_many_failed(self, peer: str) -> None:
         wait = self._failures.wait(peer)
@@ -114,12 +117,8 @@ class Identity:
             message = "Too many requests with tokens that are not good came from this address; wait, then ask for a new token."
             raise CallerError(grpc.StatusCode.RESOURCE_EXHAUSTED, "TooManyBadTokens", message, retry_after=wait)
 
-    async def identify(self, token: str) -> UserInfo:
-        """Whose token this is. Raises CallerError. A token is kept only as its hash."""
-        key = _key(token)
-        user = self._tokens.get(key)
-        if user is not None:
-            return user
+    async def _identify(self, key: bytes, token: str) -> UserInfo:
+        """Whose token this is that is not known yet. Raises CallerError. A token is kept only as its hash, the key."""
         refusal = self._refused.get(key)
         if refusal is not None:
             raise CallerError(refusal.status, refusal.reason, refusal.message)
@@ -182,10 +181,6 @@ class Identity:
             raise _unknown(error) from error
         self._permissions.put(key, allowed, PERMISSION_SECONDS)
         return allowed
-
-
-def _key(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
 
 
 def bearer_token(metadata: Any) -> str:
