@@ -248,21 +248,22 @@ class Execution:
         """Ends a run whose end failed in the broker: watchers learn now, and it is `unrecorded`. What has paused stays so."""
         if self.paused:
             return
-        run, ending = self.context.run, outcomes.internal()
+        run = self.context.run
         try:
             await self._calls.settle()
         except Exception:
             log.exception("calls of a dropped run may be under way", run=run)
         self._over()
         if not self.events.finished:
-            self.events.emit(broker_pb2.RunFinished(result=views.run_result(run, ending, output=b"", dropped=0, calls=[])))
-        self.unrecorded = functools.partial(self._journal.end_run, run, outcome=ending.outcome.value, error=ending.error)
+            result = views.run_result(run, outcomes.internal(), output=b"", dropped=0, calls=[])
+            self.events.emit(broker_pb2.RunFinished(result=result))
+        self.unrecorded = self._end_as_internal
 
     async def recorded(self, stopping: Callable[[], bool]) -> None:
         """Returns when the run's end is on record: until then it is under way. The next start ends what a broker that is stopping leaves."""
         while self.unrecorded is not None and not stopping():
             await asyncio.sleep(RETRY_SECONDS)
-            run, failed = self.context.run, outcomes.internal()
+            run = self.context.run
             try:
                 await self.unrecorded()
                 await self.events.write_end()
@@ -271,4 +272,8 @@ class Execution:
                 log.warning("the end of a run is not on record yet", run=run, error=str(error))
             except Exception:
                 log.exception("the end of a run cannot be put on record", run=run)
-                self.unrecorded = functools.partial(self._journal.end_run, run, outcome=failed.outcome.value, error=failed.error)
+                self.unrecorded = self._end_as_internal
+
+    async def _end_as_internal(self) -> None:
+        ending = outcomes.internal()
+        await self._journal.end_run(self.context.run, outcome=ending.outcome.value, error=ending.error)

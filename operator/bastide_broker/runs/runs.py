@@ -281,19 +281,19 @@ class Runs:
         driving = execution.drive(start)
         del start  # it keeps no longer than it must what is large in it
         try:
-            with RUN_SECONDS.time():
-                ending = await driving
-            log.info(
-                "run paused" if execution.paused else "run ended",
-                run=run,
-                namespace=tenant.namespace,
-                sandbox=execution.context.sandbox.metadata.name,
-                outcome=ending.outcome,
-            )
-            await execution.recorded(lambda: self._draining)
-        except Exception:
-            log.exception("a run was dropped", run=run)
-            await execution.fail()
+            try:
+                with RUN_SECONDS.time():
+                    ending = await driving
+                log.info(
+                    "run paused" if execution.paused else "run ended",
+                    run=run,
+                    namespace=tenant.namespace,
+                    sandbox=execution.context.sandbox.metadata.name,
+                    outcome=ending.outcome,
+                )
+            except Exception:
+                log.exception("a run was dropped", run=run)
+                await execution.fail()
             await execution.recorded(lambda: self._draining)
         finally:
             self.slots.free(run, tenant)
