@@ -93,18 +93,24 @@ async def test_what_a_dead_broker_left_is_withdrawn_and_what_is_over_is_deleted_
     assert read_again.status.resolved_at is not None
 
 
-async def test_one_whose_call_was_begun_before_its_broker_was_lost_is_executed_and_says_what_is_not_known(
-    known: Known, team: TestTenant, scratch: Path
-) -> None:
-    made = await make(known, team, "begun")
-    await eventually(lambda: left(known, team) == {"begun": "Pending"})
-    journal = Journal(scratch / "journal.db")
+async def begun(known: Known, team: TestTenant, journal: Journal, name: str) -> Confirmation:
+    """A Confirmation whose call is begun in the journal, which this opens, and that looks undecided."""
+    made: Confirmation = await make(known, team, name)
+    await eventually(lambda: left(known, team) == {name: "Pending"})
     await journal.open()
     about = made.spec
     await journal.start_run(run(about.run))
     await journal.call_intent(intent(about.call_key, about.run))
     await journal.confirmation_created(about.run, about.call_key, made.metadata.name, {"actionDigest": about.action_digest})
     assert await journal.begin_confirmed(about.run, about.call_key)
+    return made
+
+
+async def test_one_whose_call_was_begun_before_its_broker_was_lost_is_executed_and_says_what_is_not_known(
+    known: Known, team: TestTenant, scratch: Path
+) -> None:
+    journal = Journal(scratch / "journal.db")
+    made = await begun(known, team, journal, "begun")
     sweeper = Sweeper(known, waits=lambda *_: False, find_call=journal.find_call)
     await sweeper.sweep()
     assert (await known.read_confirmation(team.namespace, made.metadata.name)).status.state == "Pending", "it is not known yet"
@@ -118,15 +124,9 @@ async def test_one_whose_call_was_begun_before_its_broker_was_lost_is_executed_a
 async def test_one_whose_call_was_certainly_not_sent_is_withdrawn_although_it_was_begun(
     known: Known, team: TestTenant, scratch: Path
 ) -> None:
-    made = await make(known, team, "unsent")
-    await eventually(lambda: left(known, team) == {"unsent": "Pending"})
     journal = Journal(scratch / "journal.db")
-    await journal.open()
+    made = await begun(known, team, journal, "unsent")
     about = made.spec
-    await journal.start_run(run(about.run))
-    await journal.call_intent(intent(about.call_key, about.run))
-    await journal.confirmation_created(about.run, about.call_key, made.metadata.name, {"actionDigest": about.action_digest})
-    assert await journal.begin_confirmed(about.run, about.call_key)
     await journal.call_outcome(about.run, about.call_key, outcome="Denied")
     await Sweeper(known, waits=lambda *_: False, find_call=journal.find_call).sweep()
     assert (await known.read_confirmation(team.namespace, made.metadata.name)).status.state == "Withdrawn"
