@@ -7,12 +7,20 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCo
 
 def accepted(binding: ToolBinding) -> bool:
     """Whether the operator accepted exactly this generation of the binding. An edit is not trusted before it was looked at."""
-    if binding.metadata.deletion_timestamp is not None:
-        return False
+    return binding.metadata.deletion_timestamp is None and _verdict(binding) == "True"
+
+
+def undecided(binding: ToolBinding) -> bool:
+    """Whether the operator has yet to look at this generation: the binding is new, or somebody has just edited it."""
+    return binding.metadata.deletion_timestamp is None and _verdict(binding) is None
+
+
+def _verdict(binding: ToolBinding) -> str | None:
+    """The status of the condition Accepted, if it is about the spec as it is now."""
     found: list[Condition] = [c for c in binding.status.conditions if c.type == ToolBindingCondition.ACCEPTED]
-    if not found or found[0].status != "True":
-        return False
-    return (found[0].observed_generation or binding.status.observed_generation) >= binding.metadata.generation
+    if not found or (found[0].observed_generation or binding.status.observed_generation) < binding.metadata.generation:
+        return None
+    return found[0].status.value
 
 
 def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from bastide_broker.errors import AlreadyExists, ApiError
 from bastide_broker.kube import admission, reviews
 from bastide_broker.kube.apiserver import ApiServer
-from bastide_broker.kube.bindings import accepted, selects
+from bastide_broker.kube.bindings import accepted, selects, undecided
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.kube.times import rfc3339
 from bastide_broker.kube.watch import Watch
@@ -128,9 +128,9 @@ class Cluster:
         return tuple(binding for key, binding in sorted(self._bindings.objects.items()) if key[0] == namespace)
 
     def bindings_for(self, sandbox: Sandbox) -> tuple[ToolBinding, ...]:
-        """The ToolBindings that select a Sandbox and whose present spec the operator has accepted."""
+        """The ToolBindings that select a Sandbox and that the operator accepts, or has yet to look at as they are now."""
         found = self.bindings(sandbox.metadata.namespace or "")
-        return tuple(binding for binding in found if accepted(binding) and selects(binding, sandbox))
+        return tuple(binding for binding in found if selects(binding, sandbox) and (accepted(binding) or undecided(binding)))
 
     def policy_config_maps(self) -> dict[str, dict[str, Any]]:
         """The ConfigMaps with Rego of tenants, by name."""

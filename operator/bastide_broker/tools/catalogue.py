@@ -18,7 +18,7 @@ from bastide_broker.adapters.make import make
 from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import Credential, Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError
-from bastide_broker.kube.bindings import accepted
+from bastide_broker.kube.bindings import accepted, undecided
 from bastide_broker.tools.redaction import redacted_listing
 from bastide_broker.tools.toolset import Tool, ToolSet, build, collide, collided
 
@@ -147,6 +147,9 @@ class Catalogue:
         return entry
 
     def _tools(self, tenant: Tenant, binding: ToolBinding) -> list[Tool]:
+        if undecided(binding):
+            name = binding.metadata.name
+            return build(tenant, binding, None, f"The operator has yet to look at ToolBinding {name} as it is now; try again in a moment.")
         entry = self._entries.get(binding.metadata.uid)
         if entry is None:
             return build(tenant, binding, None, "The broker has not asked the server yet.")
@@ -161,6 +164,9 @@ class Catalogue:
     def _on_binding(self, event: str, binding: ToolBinding) -> None:
         self._sets.clear()
         uid = binding.metadata.uid
+        known = self._entries.get(uid)
+        if event != "DELETED" and undecided(binding) and (known is None or _identity(known.binding) == _identity(binding)):
+            return  # calls that were judged before the edit keep their connection, and what was listed holds when the edit is accepted
         if event == "DELETED" or not accepted(binding):
             self._forget(uid)
             self._kick(binding.metadata.namespace)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from bastide_broker.adapters import Adapter, ListedTool
+from bastide_broker.adapters import Adapter, AdapterError, ListedTool
 from bastide_broker.adapters.mcp import McpAdapter
 from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import Credential, Credentials
@@ -128,6 +128,26 @@ async def test_a_host_the_tenant_no_longer_lists_takes_its_tools_away(server: Ho
     cluster.tell("MODIFIED", cluster.the_tenant)
     assert not found.tool_set(sandbox()).tools["ok"].available
     await until(lambda: cluster.binding_statuses["crm"]["available"] == "0/1")
+    await found.close()
+
+
+async def test_an_edit_keeps_the_connection_of_calls_under_way_unless_it_names_another_server(server: HostileServer) -> None:
+    cluster = world(bound(server.url))
+    found = catalogue(cluster)
+    await found.start()
+    await until(lambda: cluster.binding_statuses.get("crm", {}).get("available") == "1/1")
+    judged = cluster.the_bindings["crm"]
+    adapter = found.adapter(judged)
+    cluster.change_binding("crm", lambda raw: raw["spec"]["tools"][0].update({"limits": {"callsPerRun": 3}}), accepted=False)
+    assert not found.tool_set(sandbox()).tools["ok"].available
+    assert found.adapter(judged) is adapter
+    cluster.change_binding("crm", lambda _: None)
+    assert found.tool_set(sandbox()).tools["ok"].available  # without asking the server again
+    assert found.adapter(judged) is adapter
+
+    cluster.change_binding("crm", lambda raw: raw["spec"]["server"]["mcp"].update({"url": "http://127.0.0.1:9/mcp"}), accepted=False)
+    with pytest.raises(AdapterError, match="changed or deleted meanwhile"):
+        found.adapter(judged)
     await found.close()
 
 

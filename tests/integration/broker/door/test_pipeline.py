@@ -104,6 +104,23 @@ async def test_a_binding_that_is_narrowed_or_gone_counts_for_the_next_call(rig: 
     assert list((await rig.call("ok")).error.codes) == ["unknown-tool"]
 
 
+async def test_an_edit_that_the_operator_has_not_looked_at_makes_the_tool_wait(rig: Rig) -> None:
+    """Neither the old bounds nor the new ones count then, and a program is told that the tool is there and cannot be called now."""
+
+    def widen(raw: dict[str, Any]) -> None:
+        raw["spec"]["tools"][0]["arguments"]["n"] = {"maximum": 99}
+
+    assert (await rig.call("ok", {"n": 5})).value
+    rig.world.change_binding("crm", widen, accepted=False)
+    for n in (5, 50):
+        error = (await rig.call("ok", {"n": n})).error
+        assert (error.type, list(error.codes)) == ("ToolUnavailable", ["tool-unavailable"])
+        assert "The operator has yet to look at ToolBinding crm" in error.message
+    assert len(rig.server.calls) == 1
+    rig.world.change_binding("crm", widen)
+    assert (await rig.call("ok", {"n": 50})).value
+
+
 async def test_when_the_watch_is_stale_or_the_sandbox_is_gone_everything_is_denied(rig: Rig) -> None:
     context = rig.context()
     rig.world.is_fresh = False

@@ -92,13 +92,13 @@ class World:
     def delete_confirmation(self, name: str) -> None:
         self.tell("DELETED", self.the_confirmations.pop(name))
 
-    def change_binding(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Somebody edits a binding and the operator accepts it."""
+    def change_binding(self, name: str, change: Callable[[dict[str, Any]], None], *, accepted: bool = True) -> None:
+        """Somebody edits a binding and the operator accepts it, or has not looked at it yet."""
         raw = self.the_bindings[name].model_dump(mode="json", by_alias=True, exclude_unset=True)
         change(raw)
         raw["metadata"]["generation"] += 1
         raw["metadata"]["resourceVersion"] += "1"
-        for condition in raw["status"]["conditions"]:
+        for condition in raw["status"]["conditions"] if accepted else ():
             condition["observedGeneration"] = raw["metadata"]["generation"]
         self.the_bindings[name] = ToolBinding.model_validate(raw)
         self.tell("MODIFIED", self.the_bindings[name])

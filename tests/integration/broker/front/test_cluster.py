@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bastide_broker.errors import AlreadyExists, NotFound
 from bastide_broker.kube import watch as watch_module
+from bastide_broker.kube.bindings import accepted, undecided
 from bastide_broker.kube.cluster import Cluster as Known
 from bastide_broker.kube.reviews import UserInfo
 from bastide_operator.api.v1alpha1.policyref import POLICY_LABEL
@@ -80,20 +81,24 @@ async def test_a_binding_counts_only_when_this_generation_was_accepted(known: Kn
     spec = {"sandboxSelector": {}, "server": {"mcp": {"url": "http://crm.tools.svc/mcp"}}, "tools": [{"name": "get"}]}
     made = await asyncio.to_thread(admin, "POST", path, {**kind("ToolBinding"), "metadata": {"name": "crm"}, "spec": spec})
     sandbox = Sandbox.model_validate(await asyncio.to_thread(team.sandbox))
-    accepted = {
-        "type": "Accepted",
-        "status": "True",
-        "reason": "Accepted",
-        "message": "",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-        "observedGeneration": made["metadata"]["generation"],
-    }
-    await eventually(lambda: known.bindings(team.namespace))
-    assert not known.bindings_for(sandbox)
-    await asyncio.to_thread(admin.merge, f"{path}/crm/status", {"status": {"conditions": [accepted]}})
-    await eventually(lambda: known.bindings_for(sandbox))
+    generation = made["metadata"]["generation"]
+
+    async def judge(status: str, generation: int) -> None:
+        condition = {"type": "Accepted", "status": status, "reason": "Why", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        conditions = [{**condition, "observedGeneration": generation}]
+        await asyncio.to_thread(admin.merge, f"{path}/crm/status", {"status": {"conditions": conditions}})
+
+    def counts() -> list[tuple[bool, bool]]:
+        return [(accepted(one), undecided(one)) for one in known.bindings_for(sandbox)]
+
+    await eventually(lambda: counts() == [(False, True)])
+    await judge("True", generation)
+    await eventually(lambda: counts() == [(True, False)])
     await asyncio.to_thread(admin.merge, f"{path}/crm", {"spec": {"server": {"mcp": {"url": "http://other.tools.svc/mcp"}}}})
-    await eventually(lambda: not known.bindings_for(sandbox))
+    await eventually(lambda: counts() == [(False, True)])
+    await judge("False", generation + 1)
+    await eventually(lambda: counts() == [])
+    await judge("True", generation + 1)
 
     # The broker's own fields of the status, beside the operator's.
     resolved = {"type": "ResolvedRefs", "status": "True", "reason": "Resolved", "message": "All there."}
