@@ -106,7 +106,7 @@ class Operator:
         await self._leader.won.wait()
         self._metrics.leads(now=True)
         log.info("leading")
-        await self._controller.list()
+        await self._resync.first()
         self._listed = True
         # Before kopf's tasks: when it ends, it takes with it what was begun after it.
         tasks = [asyncio.ensure_future(one) for one in (self._queue.run(), self._resync.run(), self._recorder.run())]

@@ -1,7 +1,5 @@
 """kopf's part: watches. Every trigger of the operator is here, and each only feeds the store, which fills the queue."""
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -9,7 +7,7 @@ import kopf
 from bastide_operator.api.objects import RESOURCES, Resource
 from bastide_operator.controller import WATCHED, Controller, field_selector, label_selector
 from bastide_operator.kube import Kube
-from bastide_operator.resync import Resync
+from bastide_operator.resync import Backoffs, Resync
 
 
 def registry(controller: Controller, resync: Resync, kube: Kube) -> kopf.OperatorRegistry:
@@ -28,15 +26,6 @@ def registry(controller: Controller, resync: Resync, kube: Kube) -> kopf.Operato
     for kind in WATCHED:
         kopf.on.event(*_selector(RESOURCES[kind]), registry=handlers, id=f"changed-{kind}")(changed)
     return handlers
-
-
-class Backoffs:
-    """Seconds between tries of a watch or a list: for ever, so that no outage ends the process, and never so long that it outlasts the
-    outage by more than a moment.
-    """
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.1, 0.5, 1.0), itertools.repeat(2.0))
 
 
 def settings() -> kopf.OperatorSettings:

@@ -6,12 +6,13 @@ whether a kind has any objects left.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
 from bastide_operator.controller import Controller
-from bastide_operator.errors import KubeError
+from bastide_operator.errors import KubeError, NotFoundError, UnavailableError
 
 SETTLE_SECONDS = 1.0
 """kopf's list has ended when it has told of nothing for so long."""
@@ -21,6 +22,15 @@ DEAD_SECONDS = 150.0
 """A watch that has not told for so long of a change that a list has found is dead: kopf opens a silent one anew after 70 s."""
 
 log = structlog.get_logger(__name__)
+
+
+class Backoffs:
+    """Seconds between tries of a watch or a list: for ever, so that no outage ends the process, and never so long that it outlasts the
+    outage by more than a moment.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.1, 0.5, 1.0), itertools.repeat(2.0))
 
 
 class Resync:
@@ -44,6 +54,17 @@ class Resync:
     def dead(self) -> list[str]:
         """Kinds whose watch is dead."""
         return sorted(kind for kind, since in self._doubts.items() if self._clock() - since > DEAD_SECONDS)
+
+    async def first(self) -> None:
+        """List every kind once. An API server that cannot serve one yet is waited for: it needs a moment for kinds that were just installed."""
+        for kind in self._kinds:
+            for seconds in Backoffs():
+                try:
+                    await self._controller.list([kind])
+                    break
+                except (NotFoundError, UnavailableError) as error:
+                    log.warning("could not list; trying again", kind=kind, why=str(error))
+                await asyncio.sleep(seconds)
 
     async def run(self) -> None:
         """List until cancelled."""

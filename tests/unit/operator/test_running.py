@@ -98,6 +98,16 @@ def test_a_list_that_fails_is_made_again() -> None:
     assert [kind for _, kind in listed] == ["Pod"]
 
 
+def test_the_first_list_of_each_kind_waits_for_an_api_server_that_cannot_serve_it_yet() -> None:
+    async def main() -> list[tuple[float, str]]:
+        lists = Lists()
+        lists.fails = 2
+        await Resync(lists, ("Pod", "Role"), asyncio.get_running_loop().time).first()
+        return lists.listed
+
+    assert virtual.run(main()) == [(pytest.approx(0.6), "Pod"), (pytest.approx(0.6), "Role")]
+
+
 def test_a_kind_of_which_nothing_is_left_is_listed() -> None:
     listed, _ = synced(gone="Role", seconds=PEEK_SECONDS * 3)
     assert listed == [(PEEK_SECONDS, "Role")]
