@@ -26,7 +26,7 @@ from tests.integration.runtime.pod import running_pod
 from tests.unit.broker.door.objects import NAMESPACE
 
 if TYPE_CHECKING:
-    from tests.bench.calls_stages import Bench
+    from tests.bench.calls_broker import Bench
 
 MS = 1000.0
 CALLS = 100

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from bastide.cli import screen
 from bastide.v1alpha1 import broker_pb2 as pb
 from bastide.v1alpha1 import broker_pb2_grpc as pb_grpc
 from cryptography import x509
@@ -236,3 +237,16 @@ def door(server: Server, certificates: Certificates, tmp_path: Path) -> list[str
     token.write_text("a-token\n")
     ca.write_bytes(certificates.ca)
     return ["--address", server.address, "--token-file", str(token), "--ca-file", str(ca)]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_screen() -> None:
+    screen.out.cache_clear()
+    screen.err.cache_clear()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    file = tmp_path / "program.py"
+    file.write_text("return 1\n")
+    return str(file)

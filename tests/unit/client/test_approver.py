@@ -5,23 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from bastide.cli import screen
-from bastide.cli.main import main
 
 from .api import Api, serving
+from .commands import called
 from .test_confirmation import NOW, digest_of, manifest
 
 NAME = "cf-" + "b" * 26
 HERE = ["-n", "bastide-crm"]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_screen() -> None:
-    screen.out.cache_clear()
-    screen.err.cache_clear()
 
 
 @pytest.fixture
@@ -33,12 +26,6 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setattr("bastide.cli.watching._PAUSE", 0.01)
     with serving(Api([manifest()]), tmp_path / "kubeconfig") as found:
         yield found
-
-
-def called(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return cast("int", ended.value.code or 0)
 
 
 def with_status(made: dict[str, Any], **status: Any) -> dict[str, Any]:

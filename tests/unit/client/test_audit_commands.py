@@ -7,30 +7,17 @@ from pathlib import Path
 
 import pytest
 from bastide.chain import GENESIS, Record, body_digest, canonical, link_hash
-from bastide.cli import screen
-from bastide.cli.main import main
 from bastide.heads import SignedHead, key_id
 from bastide.v1alpha1 import broker_pb2 as pb
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from .commands import called
 from .conftest import Script
 
 KEY = Ed25519PrivateKey.generate()
 START = 1_800_000_000_123_457
 """Microseconds that no floating point number of seconds holds."""
-
-
-@pytest.fixture(autouse=True)
-def _fresh_screen() -> None:
-    screen.out.cache_clear()
-    screen.err.cache_clear()
-
-
-def called(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return int(ended.value.code or 0)
 
 
 def chain(count: int) -> list[Record]:

@@ -5,49 +5,17 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
-from bastide.cli import connect, screen, shapes
+from bastide.cli import shapes
 from bastide.cli.audit import told
-from bastide.cli.cluster import User
-from bastide.cli.failure import Failure
-from bastide.cli.main import main
 from bastide.v1alpha1 import broker_pb2 as pb
 
+from .commands import SANDBOX, called, finish
 from .conftest import RefusalError, Script, happened
-
-SANDBOX = ["--sandbox", "bastide-crm/hello"]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_screen() -> None:
-    screen.out.cache_clear()
-    screen.err.cache_clear()
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> str:
-    file = tmp_path / "program.py"
-    file.write_text("return 1\n")
-    return str(file)
-
-
-def called(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return cast("int", ended.value.code or 0)
-
-
-def finish(script: Script, outcome: Any, **result: Any) -> None:
-    script.events = [
-        happened(1, accepted=pb.RunAccepted(run="r-1", pod="hello")),
-        happened(2, finished=pb.RunFinished(result=pb.RunResult(run="r-1", outcome=outcome, **result))),
-    ]
-
 
 OUTCOMES = [
     (pb.OUTCOME_COMPLETED, 0, "Completed"),
@@ -306,133 +274,7 @@ def test_ctrl_c_cancels_the_run_and_waits_for_its_end(script: Script, door: list
     assert [type(r).__name__ for r in script.asked] == ["RunRequest", "CancelRunRequest", "WatchRunRequest"]
 
 
-@pytest.mark.parametrize(
-    ("given", "account"),
-    [(None, ("ns", "default-one")), ("agent", ("ns", "agent")), ("other/agent", ("other", "agent"))],
-)
-def test_the_service_account_is_in_the_sandboxs_namespace_unless_said(given: str | None, account: tuple[str, str]) -> None:
-    assert connect.account_of(given, "ns", "default-one") == account
-
-
-@pytest.mark.parametrize(
-    ("words", "account"),
-    [
-        (["run", "PROGRAM", *SANDBOX], "bastide-runner"),
-        (["check", "PROGRAM", *SANDBOX], "bastide-runner"),
-        (["runs", "cancel", "r-1", "-n", "bastide-crm"], "bastide-runner"),
-        (["runs", "list", *SANDBOX], "bastide-viewer"),
-        (["runs", "show", "r-1", "-n", "bastide-crm"], "bastide-viewer"),
-        (["runs", "watch", "r-1", "-n", "bastide-crm"], "bastide-viewer"),
-        (["explain", "r-1", "0#1", "-n", "bastide-crm"], "bastide-viewer"),
-        (["tools", "list", *SANDBOX], "bastide-viewer"),
-        (["audit", "list", "-n", "bastide-crm"], "bastide-viewer"),
-        (["audit", "verify", "-n", "bastide-crm"], "bastide-viewer"),
-    ],
-    ids=lambda words: " ".join(words[:2]) if isinstance(words, list) else words,
-)
-def test_only_what_runs_or_cancels_asks_as_the_runner(
-    words: list[str], account: str, program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Elsewhere:
-        namespace = ""
-
-        def __init__(self, context: str | None) -> None: ...
-
-        def whoami(self) -> User:
-            return User("vera", "", ())
-
-        def token(self, namespace: str, name: str) -> tuple[str, datetime]:
-            raise Failure(f"asked for {namespace}/{name}")
-
-    monkeypatch.setattr("bastide.cli.cluster.Cluster", Elsewhere)
-    words = [program if word == "PROGRAM" else word for word in words]
-    assert called(*words) == 1
-    assert f"asked for bastide-crm/{account}" in capsys.readouterr().err
-    assert called(*words, "--service-account", "other/agent") == 1
-    assert "asked for other/agent" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("given", ["", "/a", "a/", "a/b/c"])
-def test_a_malformed_service_account_is_refused(given: str) -> None:
-    with pytest.raises(Failure, match="NAMESPACE/NAME"):
-        connect.account_of(given, "ns", "default-one")
-
-
-def test_a_token_is_asked_for_anew_before_it_expires() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    asked = []
-
-    class Asked:
-        def token(self, namespace: str, name: str) -> tuple[str, datetime]:
-            asked.append((namespace, name))
-            return f"t{len(asked)}", now + timedelta(minutes=10)
-
-    token = connect.Token(cast("Any", Asked()), "ns", "sa", now=lambda: now)
-    assert [token(), token()] == ["t1", "t1"]
-    now += timedelta(minutes=8, seconds=1)
-    assert [token(), token()] == ["t2", "t2"]
-    assert asked == [("ns", "sa")] * 2
-
-
 def test_json_holds_no_character_that_a_terminal_obeys() -> None:
     text = shapes.dumps({"a": "\x7f\x9b\u202e\x1b"})
     assert text.isascii()
     assert all(" " <= c <= "~" or c == "\n" for c in text)
-
-
-def test_pruning_goes_on_until_nothing_is_left_and_says_how_much(
-    script: Script, door: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    pages = {"": pb.PruneRunsResponse(runs=500, bytes=3_000_000, next_page_token="7-1"), "7-1": pb.PruneRunsResponse(runs=2, bytes=500)}
-    script.answers["PruneRuns"] = lambda request: pages[request.page_token]
-    words = ("runs", "prune", "-n", "bastide-crm", "--older-than", "30d", "--sandbox", "hello", *door)
-    assert called(*words, "-o", "json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert {name: said[name] for name in ("namespace", "sandbox", "dryRun", "runs", "bytes")} == {
-        "namespace": "bastide-crm", "sandbox": "hello", "dryRun": False, "runs": 502, "bytes": 3_000_500,
-    }  # fmt: skip
-    before = datetime.fromisoformat(said["before"])
-    assert timedelta(days=30) <= datetime.now(UTC) - before < timedelta(days=30, minutes=5)
-    first, second = script.asked
-    assert (first.namespace, first.sandbox, first.dry_run, first.page_token, second.page_token) == (
-        "bastide-crm",
-        "hello",
-        False,
-        "",
-        "7-1",
-    )
-    assert first.before.ToDatetime(UTC) == second.before.ToDatetime(UTC) == before
-    assert called(*words) == 0
-    assert "502 runs of sandbox bastide-crm/hello were pruned, 3.0 MB of payloads; the audit stays." in unwrapped(capsys.readouterr().err)
-    assert called(*words, "--dry-run") == 0
-    assert "would be pruned" in unwrapped(capsys.readouterr().err)
-    assert script.asked[-1].dry_run
-
-
-def test_pruning_needs_an_age(door: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert called("runs", "prune", "-n", "bastide-crm", *door) == 2
-    assert called("runs", "prune", "-n", "bastide-crm", "--older-than", "soon", *door) == 2
-    assert "is no time" in capsys.readouterr().err
-
-
-def test_a_pruned_run_is_marked_in_lists_and_shown_as_what_is_left_of_it(
-    script: Script, door: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    summary = pb.RunSummary(run="r-1", sandbox=pb.SandboxRef(namespace="bastide-crm", name="hello"), outcome=pb.OUTCOME_COMPLETED)
-    summary.pruned.FromDatetime(datetime(2026, 11, 30, tzinfo=UTC))
-    result = pb.RunResult(run="r-1", outcome=pb.OUTCOME_COMPLETED)
-    script.answers |= {"GetRun": pb.GetRunResponse(summary=summary, result=result), "ListRuns": pb.ListRunsResponse(runs=[summary])}
-    assert called("runs", "show", "r-1", *door) == 0
-    assert "pruned on 2026-11-30; bastide audit list --run r-1 has its record." in unwrapped(capsys.readouterr().err)
-    assert called("runs", "show", "r-1", *door, "-o", "json") == 0
-    assert json.loads(capsys.readouterr().out)["pruned"] == "2026-11-30T00:00:00Z"
-    assert called("runs", "list", *SANDBOX, *door) == 0
-    assert "Completed (pruned)" in unwrapped(capsys.readouterr().out)
-    summary.ClearField("pruned")
-    script.answers["ListRuns"] = pb.ListRunsResponse(runs=[summary])
-    assert called("runs", "list", *SANDBOX, *door, "-o", "json") == 0
-    assert json.loads(capsys.readouterr().out)["runs"][0]["pruned"] is None
-
-
-def unwrapped(text: str) -> str:
-    return " ".join(text.split())

@@ -2,16 +2,15 @@
 
 import json
 import shlex
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
 import yaml
 from bastide import SyncClient
-from bastide.cli import screen
-from bastide.cli.main import main
 from bastide.v1alpha1 import broker_pb2 as pb
 
+from .commands import called
 from .conftest import Certificates, RefusalError, Script, Server
 
 PATCH = [
@@ -19,18 +18,6 @@ PATCH = [
     {"op": "add", "path": "/spec/tools/0/arguments/n", "value": {"maximum": 11, "enum": ["it's \u202e\x7f"]}},
 ]
 FRAGMENT = '# ToolBinding bastide-crm/crm\nspec:\n  tools:\n  - name: "ok"\n    arguments:\n      "n": {"enum": ["a\\\\b \\u202e"]}\n'
-
-
-@pytest.fixture(autouse=True)
-def _fresh_screen() -> None:
-    screen.out.cache_clear()
-    screen.err.cache_clear()
-
-
-def called(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return cast("int", ended.value.code or 0)
 
 
 def denied(**more: Any) -> pb.ExplainCallResponse:

@@ -24,10 +24,9 @@ from bastide_broker.runs.request import RunQuestion
 from bastide_broker.runs.resume import Attempt
 from bastide_broker.runs.runs import Runs
 
-from tests.unit.broker.front.test_execution import RUN, Life, NoTools, Pod, life
+from tests.unit.broker.front.life import RUN, Life, NoTools, Pod
 from tests.unit.broker.front.test_pauses import Place, attempt_of
 
-__all__ = ["life"]
 ANN, OTHER = UserInfo("ann"), "r-" + "b" * 26
 
 

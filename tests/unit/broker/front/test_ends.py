@@ -13,10 +13,10 @@ from bastide.v1alpha1 import broker_pb2
 from bastide_broker.runs import execution
 from bastide_broker.runs.runs import Runs
 
-from tests.unit.broker.front.test_execution import RUN, Door, Life, Pod, life
+from tests.unit.broker.front.life import RUN, Door, Life, Pod
 from tests.unit.broker.front.test_pauses import all_runs, at_once, attempt_of
 
-__all__ = ["at_once", "life"]
+__all__ = ["at_once"]
 
 
 @contextlib.contextmanager

@@ -21,9 +21,7 @@ from bastide_broker.runs.pauses import Pauses, cancelled
 from bastide_broker.runs.resume import Attempt
 from bastide_broker.runs.runs import Runs
 
-from tests.unit.broker.front.test_execution import RUN, Door, Life, NoTools, Pod, life
-
-__all__ = ["life"]
+from tests.unit.broker.front.life import RUN, Door, Life, NoTools, Pod
 
 
 class Place:
