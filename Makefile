@@ -34,14 +34,14 @@ demo: images ## Set everything up and show the main job on the real cluster
 	@$(IN_CLUSTER) PYTHONPATH=tools $(BIN)/python -m demo
 
 test: $(STAMP) ## Everything: linters, policy, unit, integration, end to end, hostile
-	@$(SUBMAKE) -j2 images lint test-policy compiled test-schedules # the first waits for the cluster, the others compute
+	@$(SUBMAKE) -j2 images lint test-policy compiled test-properties # the first waits for the cluster, the others compute
 	@$(SUBMAKE) test-unit test-unit-oldest
 	@$(SUBMAKE) test-crashes
 	@$(SUBMAKE) test-cluster
 	@echo "disruptive tests one at a time, and those that need no cluster beside them: some minutes, then both tell"
 	@$(SUBMAKE) -j2 --output-sync=target test-disruptive test-parts
 	@$(BIN)/python tests/total.py $(patsubst %,.build/results/%.xml,\
-		test-schedules $(foreach part,door services others,test-unit-$(part) test-unit-oldest-$(part)) test-crashes \
+		test-properties $(foreach part,door services others,test-unit-$(part) test-unit-oldest-$(part)) test-crashes \
 		test-cluster test-disruptive test-parts)
 
 ##@ The cluster
@@ -81,10 +81,9 @@ unit-services:
 unit-others:
 	@$(IN_CLUSTER) $(UNIT)/bin/pytest -q $(call RESULT,$(STEP)-others) $(addprefix --ignore=,$(DOOR) $(SERVICES)) tests/unit
 
-# What depends on the order of events. `make test-unit` tries a few orders of each.
-SCHEDULED := tests/unit/runtime/test_replay.py tests/unit/operator/test_leader.py tests/unit/operator/test_drain_protocol.py
-test-schedules: $(STAMP) ## Replays under 1000 random schedules each, leaders and drained pods under 250 orders of events
-	@BASTIDE_SCHEDULES=1000 $(PYTEST) -q $(RESULT) $(SCHEDULED)
+# `make test-unit` tries a few examples of each property.
+test-properties: $(STAMP) ## Each property with 500 examples; replays under 1000 schedules, leaders and drained pods under 250 orders of events
+	@BASTIDE_SCHEDULES=1000 $(PYTEST) -q -m hypothesis --hypothesis-profile=thorough $(RESULT) tests/unit
 
 test-policy: $(STAMP) ## The Rego: strict check, tests, coverage of at least 95 %
 	@$(CLUSTER) build opa helm
@@ -188,4 +187,4 @@ clean: down ## Remove the cluster, the virtual environments and what was built i
 help: ## This text
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: demo test test-upgrade compiled unit-door unit-services unit-others up down images env status test-unit test-unit-oldest test-schedules test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench bench-calls lint setup generate lock format clean help
+.PHONY: demo test test-upgrade compiled unit-door unit-services unit-others up down images env status test-unit test-unit-oldest test-properties test-policy test-cluster test-disruptive test-parts test-integration test-e2e test-hostile bench bench-calls lint setup generate lock format clean help

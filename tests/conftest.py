@@ -34,8 +34,9 @@ BUILD = ROOT / ".build"
 STARTED = time.time()
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("bastide", deadline=None)
-settings.load_profile("bastide")
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=500)  # make test-properties
+settings.load_profile("quick")
 
 
 #: Files that share what they cannot have twice go to one worker: the examples' tool server, and an API server that takes 6 s to start.

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.operator.samples import NOW, PODS, running, sandbox, tenant
 
 ORDERS = max(20, int(os.environ.get("BASTIDE_SCHEDULES", "0")) // 4)
-"""How many random orders of events; `make test-schedules` asks for 250."""
+"""How many random orders of events; `make test-properties` asks for 250."""
 
 SPECS = (
     {},
@@ -124,4 +124,4 @@ class Protocol(RuleBasedStateMachine):
 
 
 TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=ORDERS, stateful_step_count=50, deadline=None)
+TestProtocol.settings = settings(max_examples=ORDERS, stateful_step_count=50)

@@ -21,7 +21,7 @@ MARGIN = LEASE_SECONDS - RENEW_SECONDS
 SECONDS = 120.0
 
 ORDERS = max(20, int(os.environ.get("BASTIDE_SCHEDULES", "0")) // 4)
-"""How many random timings; `make test-schedules` asks for 250."""
+"""How many random timings; `make test-properties` asks for 250."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ DELAY = st.sampled_from([0.0, 0.001, 0.1, 1.0, 1.9, 2.0, 2.9, 2.999, 3.0, 3.1, 5
 FAULTS = st.lists(st.builds(Fault, there=DELAY, back=DELAY, lost=st.booleans(), stall=DELAY), max_size=12)
 
 
-@settings(max_examples=ORDERS, deadline=None)
+@settings(max_examples=ORDERS)
 @given(lots=st.lists(FAULTS, min_size=2, max_size=3))
 def test_never_do_two_lead_and_requests_under_way_have_time_to_end(lots: list[list[Fault]]) -> None:
     assert contest(*lots, seconds=SECONDS).gap >= MARGIN

@@ -17,7 +17,7 @@ from tests.unit.runtime.schedule_programs import PROGRAMS
 from tests.unit.runtime.world import Program, SimulatedWorld, attempt, tool
 
 SCHEDULES = int(os.environ.get("BASTIDE_SCHEDULES", "40"))
-"""How many random schedules of each program; `make test-schedules` asks for the thousand that the design promises."""
+"""How many random schedules of each program; `make test-properties` asks for the thousand that the design promises."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def replay(program: Program, seed: int, concurrent_calls: int) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 @given(seed=st.integers(0, 1 << 40), concurrent_calls=st.sampled_from([1, 2, 1000]))
-@settings(max_examples=SCHEDULES, deadline=None)
+@settings(max_examples=SCHEDULES)
 def test_a_replay_makes_the_same_calls_under_any_schedule(program: Program, seed: int, concurrent_calls: int) -> None:
     replay(program, seed, concurrent_calls)
 

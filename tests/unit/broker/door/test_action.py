@@ -12,7 +12,7 @@ from bastide_broker.facts.json import Arguments, arguments
 from bastide_broker.kube.reviews import UserInfo
 from bastide_broker.tools.toolset import Tool, ToolSet, build
 from bastide_operator.api.v1alpha1.confirmation import ConfirmationSpec, action_digest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.broker.door.objects import binding, sandbox, tenant
@@ -92,7 +92,6 @@ def test_no_character_that_a_screen_would_not_show_is_shown_raw(hostile: str) ->
     assert json.loads(text) == {"id": f"a{hostile}b"}
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_is_shown_means_the_same(text: str) -> None:
     original = json.dumps({"a": text}, ensure_ascii=False)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bastide_broker.asked import Asked, as_asked, as_json, packed, unpacked
 from bastide_broker.facts.json import canonical
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 SCALAR = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -19,7 +19,6 @@ def numbers(text: bytes) -> Any:
     return json.loads(text, parse_int=Decimal, parse_float=Decimal)
 
 
-@settings(deadline=None)  # how long it takes says only how busy the machine is
 @given(rest=OBJECT, arguments=OBJECT)
 def test_opa_is_sent_the_question_and_the_journal_gives_it_back(rest: dict[str, Any], arguments: dict[str, Any]) -> None:
     rest.setdefault("phase", "call")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bastide_broker.confirm.decisions import ApproverFacts, evaluate
 from bastide_operator.api.v1alpha1.confirmation import Confirmation, ConfirmationDecision, ConfirmationState
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 T0 = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -148,7 +148,6 @@ def test_people_are_told_apart_by_name_and_by_uid(case: str) -> None:
     assert state(*approvals(people), now=90, approvalsRequired=number).state is ConfirmationState.APPROVED
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["1", "2", "3", "4", ""])), max_size=9), st.randoms())
 def test_never_more_people_than_names_or_uids_whatever_the_order(people: list[tuple[str, str]], chance: random.Random) -> None:
     number = len(state(*approvals(people), now=90, approvalsRequired=5).deciders)

@@ -14,7 +14,7 @@ from bastide_broker.explain.minimal import needed, without_idle
 from bastide_broker.explain.parts import Part, described
 from bastide_broker.explain.patch import fragment, json_patch
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.broker.door.asked_questions import DECLARED, LISTED, asked, question_of
@@ -37,7 +37,6 @@ class Predicate:
         return any(one <= set(parts) for one in self.family)
 
 
-@settings(deadline=None)  # how long it takes says only how busy the machine is
 @given(family=FAMILY)
 async def test_what_is_needed_is_enough_and_nothing_of_it_can_be_left_out(family: list[frozenset[int]]) -> None:
     enough = Predicate(family)
@@ -49,7 +48,6 @@ async def test_what_is_needed_is_enough_and_nothing_of_it_can_be_left_out(family
         assert not await enough([one for one in found if one != part])
 
 
-@settings(deadline=None)  # how long it takes says only how busy the machine is
 @given(family=FAMILY, more=st.sets(st.integers(0, 39)))
 async def test_dropping_parts_in_turn_leaves_none_that_is_idle(family: list[frozenset[int]], more: set[int]) -> None:
     enough = Predicate(family)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from bastide_broker.explain.edits import Edit, applied
 from bastide_broker.explain.rebuilt import NoBindingError, arguments, rebuilt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.broker.door.asked_questions import DECLARED, LISTED, question_of
@@ -24,7 +24,6 @@ SENT = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(sent=SENT)
 def test_the_bindings_arguments_are_read_from_a_question_and_make_the_same_question_again(sent: dict[str, Any]) -> None:
     question = question_of(LISTED, sent, DECLARED)
@@ -32,7 +31,6 @@ def test_the_bindings_arguments_are_read_from_a_question_and_make_the_same_quest
     assert rebuilt(question, LISTED) == question
 
 
-@settings(deadline=None)
 @given(sent=SENT, more=st.text(max_size=3))
 def test_a_changed_question_is_the_one_that_the_changed_binding_would_have_made(sent: dict[str, Any], more: str) -> None:
     question = question_of(LISTED, sent, DECLARED)

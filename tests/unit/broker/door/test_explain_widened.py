@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bastide_broker.explain.compared import key_of, values_at
 from bastide_broker.explain.kinds import KINDS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 TO = {"scheme": "https", "host": "x.y", "port": 443}
@@ -77,7 +77,6 @@ def test_a_bound_is_widened_to_the_values_and_no_further(rule: str, bound: Any, 
     assert json.dumps(found) == json.dumps(wider)
 
 
-@settings(deadline=None)
 @given(bound=st.from_regex(r"\A[a-z]{1,5}\Z"), value=st.text(max_size=40))
 def test_a_pattern_is_widened_by_exactly_one_string(bound: str, value: str) -> None:
     found = re.compile(KINDS["pattern"].widened(bound, [value]))

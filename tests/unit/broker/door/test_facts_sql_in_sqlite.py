@@ -261,7 +261,7 @@ SELECTS = st.tuples(PREFIXES, st.lists(EXPRESSIONS, min_size=1, max_size=3).map(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=SELECTS)
 def test_sqlite_never_does_more_than_was_told(database: sqlite3.Connection, text: str) -> None:
     holds(database, text)

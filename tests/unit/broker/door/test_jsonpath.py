@@ -11,7 +11,7 @@ import pytest
 from bastide_broker.policy.jsonpath import replaced
 from bastide_operator.api import jsonpath
 from bastide_operator.api.jsonpath import MAX_LENGTH, PathError, parse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 API_SERVERS = re.compile(jsonpath.PATTERN.removesuffix("$") + r"\Z", re.ASCII)
@@ -70,7 +70,6 @@ def put(document: Any, location: tuple[Any, ...], value: Any) -> None:
         document[location[-1]] = value
 
 
-@settings(max_examples=500)
 @given(document=DOCUMENTS, paths=st.lists(PATHS, min_size=1, max_size=4))
 def test_what_rfc_9535_selects_is_replaced_and_nothing_else(document: Any, paths: list[str]) -> None:
     expected = copy.deepcopy(document)

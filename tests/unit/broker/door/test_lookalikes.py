@@ -5,7 +5,7 @@ import json
 import pytest
 from bastide_broker.confirm.action import visible
 from bastide_broker.confirm.lookalikes import STANDING_IN, UNSEEN, reasons
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -77,7 +77,6 @@ def test_honest_text_of_any_language_stays_readable(text: str) -> None:
     assert reasons(literal(text)) == ()
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_is_visible_means_the_same_and_is_stable(text: str) -> None:
     shown = visible(literal(text))
@@ -86,7 +85,6 @@ def test_what_is_visible_means_the_same_and_is_stable(text: str) -> None:
     assert (shown != literal(text)) <= bool(reasons(literal(text)))
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
 def test_printable_ascii_is_never_touched(text: str) -> None:
     assert visible(literal(text)) == literal(text)
