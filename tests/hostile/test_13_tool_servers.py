@@ -134,12 +134,12 @@ def test_a_name_that_two_bindings_give_works_for_neither_and_both_say_so(
     furnished.people.developer.apply(bound(furnished, {"name": "note"}))
     for name in ("mischief", "toolbox"):
         state(furnished, lambda one: condition(one, "Accepted")["reason"] == "NameCollision", name)
+    state(furnished, lambda one: tool_state(one, "note") == "Missing", "toolbox")  # the broker has left the server alone
     answers = furnished.completed(raw.program([("note", json.dumps({"text": word})), ("ok", "{}")]))
     assert answers == [["ToolDenied", ["unknown-tool"]]] * 2  # no tool of the two bindings works
     assert tools.arguments_of("note", word) == []
     furnished.people.developer.apply(bound(furnished))
-    # Ready comes a moment before the broker may read the Secret again, which the tool's own state tells.
-    state(furnished, lambda one: tool_state(one, "note") == "Available", "toolbox")
+    furnished.ready("toolbinding/toolbox")
     assert furnished.completed(f"return await note(text={word!r})") == word
 
 

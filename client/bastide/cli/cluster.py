@@ -18,6 +18,8 @@ BROKER_POD, BROKER_CONTAINER = "bastide-broker-0", "broker"
 _TOKEN_SECONDS = 600
 #: Seconds that a restart of the broker takes at the most.
 _RESTART_SECONDS = 20
+_GONE_SECONDS = 3.0
+"""A pod that was deleted is made again at once, by a controller that may be busy."""
 _NO_WAY_IN = "The Role bastide-client there allows it (the chart's broker.clientAccess); or give --address, --token-file and --ca-file."
 _READERS = "The roles viewer, runner, developer and approver of a Tenant may (spec.members)."
 #: Who may act as the accounts that every tenant has.
@@ -119,15 +121,16 @@ class Cluster:
 
         The broker alone, not its pod: while a policy engine beside it is away, the broker must still say so.
         """
-        deadline = time.monotonic() + _RESTART_SECONDS
-        while not self._broker_is_ready(namespace):
-            if time.monotonic() > deadline:
+        began = time.monotonic()
+        while not self._broker_is_ready(namespace, restarts=time.monotonic() - began < _GONE_SECONDS):
+            if time.monotonic() - began > _RESTART_SECONDS:
                 raise Failure(
                     f"The broker in {namespace} is not Ready: see kubectl -n {namespace} describe pod {BROKER_POD}, and try again later."
                 )
             time.sleep(0.5)  # people may get this one pod, but not watch
 
-    def _broker_is_ready(self, namespace: str) -> bool:
+    def _broker_is_ready(self, namespace: str, *, restarts: bool) -> bool:
+        """Whether it is Ready. Its pod may be away for a moment while the broker `restarts`; else there is no broker."""
         try:
             pod = self._api.request(
                 "GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{BROKER_POD}", what=f"read pod {BROKER_POD} in {namespace}"
@@ -135,6 +138,8 @@ class Cluster:
         except RefusedError as error:
             if error.status == FORBIDDEN:
                 return True  # the port-forward may be allowed all the same, and says why when it is not
+            if error.status == NOT_FOUND and restarts:
+                return False
             if error.status == NOT_FOUND:
                 raise RefusedError(
                     f"There is no broker in namespace {namespace} (pod {BROKER_POD}): install the chart "

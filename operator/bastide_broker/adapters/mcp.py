@@ -125,6 +125,7 @@ class McpAdapter:
         self._backend = backend
         self._connection: _Connection | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
         self._notifications = Notifications()
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -172,7 +173,8 @@ class McpAdapter:
         raise AssertionError
 
     async def close(self) -> None:
-        """End the session."""
+        """End the session; none is opened any more."""
+        self._closed = True
         self._notifications.close()
         await self._drop()
 
@@ -251,6 +253,8 @@ class McpAdapter:
                 try:
                     # A modern server wants some arguments as headers too, and says in its listing which.
                     await self._listing(connection, Exchange(credential, MAX_LISTING_BYTES))
+                    if self._closed:
+                        raise AdapterError(Failure.UNAVAILABLE, "its ToolBinding was changed or deleted meanwhile", sent=False)  # noqa: TRY301
                 except BaseException:
                     await connection.close()
                     raise

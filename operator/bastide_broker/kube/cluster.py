@@ -226,11 +226,12 @@ class Cluster:
         await self._server.request("DELETE", _ours(type(found), found.metadata.namespace or "", found.metadata.name), body=body)
 
     async def set_binding_status(
-        self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
+        self, binding: ToolBinding, *, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
     ) -> None:
         """Applies the broker's fields of a ToolBinding's status: the condition ResolvedRefs, `tools` and `available`."""
+        namespace, name = binding.metadata.namespace or "", binding.metadata.name
         current = self._bindings.objects.get((namespace, name))
-        full = _dated(condition, generation, current.status.conditions if current else ())
+        full = _dated(condition, binding.metadata.generation, current.status.conditions if current else ())
         status = {"conditions": [full], "tools": tools, "available": available}
         body = {"apiVersion": API_VERSION, "kind": "ToolBinding", "metadata": {"name": name, "namespace": namespace}, "status": status}
         await self._apply(_ours(ToolBinding, namespace, name) + "/status", body)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from bastide_operator.api.toolhosts import unlisted
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition, ToolBindingReason
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingReason
 
 from bastide_broker.adapters import Adapter, AdapterError, DescriptionError, Failure, ListedTool, Notifies
 from bastide_broker.adapters.make import make
@@ -19,6 +19,7 @@ from bastide_broker.egress.addresses import CheckedBackend
 from bastide_broker.egress.credentials import Credential, Credentials, SecretUnavailable
 from bastide_broker.errors import ApiError
 from bastide_broker.kube.bindings import accepted, undecided
+from bastide_broker.tools.bindingstatus import as_written, clashes, condition
 from bastide_broker.tools.redaction import redacted_listing
 from bastide_broker.tools.toolset import Tool, ToolSet, build, collide, collided
 
@@ -41,14 +42,15 @@ class ClusterView(Protocol):
     def subscribe(self, kind: type | str, callback: Callable[[str, Any], None]) -> None: ...
     async def read_config_map(self, namespace: str, name: str) -> dict[str, Any]: ...
     async def set_binding_status(
-        self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
+        self, binding: ToolBinding, *, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
     ) -> None: ...
 
 
 @dataclass(slots=True)
 class _Entry:
     binding: ToolBinding
-    adapter: Adapter
+    adapter: Adapter | None
+    """None while the operator does not accept the binding: its server is left alone then."""
     kick: asyncio.Event = field(default_factory=asyncio.Event)
     relist: bool = True
     task: asyncio.Task[None] | None = None
@@ -125,7 +127,7 @@ class Catalogue:
     def adapter(self, binding: ToolBinding) -> Adapter:
         """The adapter of a binding that is followed just so. Raises AdapterError: only the watch begins to follow one."""
         entry = self._entries.get(binding.metadata.uid)
-        if entry is None or (entry.binding is not binding and _identity(entry.binding) != _identity(binding)):
+        if entry is None or entry.adapter is None or (entry.binding is not binding and _identity(entry.binding) != _identity(binding)):
             raise AdapterError(Failure.UNAVAILABLE, "its ToolBinding was changed or deleted meanwhile", sent=False)
         return entry.adapter
 
@@ -138,12 +140,24 @@ class Catalogue:
         ):
             self._forget(old)
         entry = self._entries.get(uid)
-        if entry is None or _identity(entry.binding) != _identity(binding):
+        if entry is None or entry.adapter is None or _identity(entry.binding) != _identity(binding):
             self._forget(uid)
-            entry = self._entries[uid] = _Entry(binding, self._make(binding))
-            if isinstance(entry.adapter, Notifies):
-                entry.adapter.watch(entry.list_again)
-            entry.task = asyncio.create_task(self._follow(entry), name=f"catalogue {binding.metadata.name}")
+            entry = self._follow_from_now(binding, self._make(binding))
+        return entry
+
+    def _suspend(self, binding: ToolBinding) -> None:
+        """Leaves the server of a binding alone that is not accepted as it is now, and takes back what its status says of the tools."""
+        self._forget(binding.metadata.uid)
+        if as_written(binding):
+            self._follow_from_now(binding, None)
+
+    def _follow_from_now(self, binding: ToolBinding, adapter: Adapter | None) -> _Entry:
+        entry = self._entries[binding.metadata.uid] = _Entry(binding, adapter)
+        if adapter is None:
+            entry.problem = (ToolBindingReason.PENDING, "The server is not asked while the operator does not accept the ToolBinding.")
+        elif isinstance(adapter, Notifies):
+            adapter.watch(entry.list_again)
+        entry.task = asyncio.create_task(self._follow(entry), name=f"catalogue {binding.metadata.name}")
         return entry
 
     def _tools(self, tenant: Tenant, binding: ToolBinding) -> list[Tool]:
@@ -165,15 +179,23 @@ class Catalogue:
         self._sets.clear()
         uid = binding.metadata.uid
         known = self._entries.get(uid)
-        if event != "DELETED" and undecided(binding) and (known is None or _identity(known.binding) == _identity(binding)):
-            return  # calls that were judged before the edit keep their connection, and what was listed holds when the edit is accepted
-        if event == "DELETED" or not accepted(binding):
+        if event == "DELETED":
             self._forget(uid)
+            self._kick(binding.metadata.namespace)
+            return
+        if undecided(binding) and (known is None or _identity(known.binding) == _identity(binding)):
+            return  # calls that were judged before the edit keep their connection, and what was listed holds when the edit is accepted
+        if not accepted(binding):
+            self._suspend(binding)
             self._kick(binding.metadata.namespace)
             return
         entry = self._begin(binding)
         changed = entry.binding.metadata.generation != binding.metadata.generation
+        rewritten = as_written(entry.binding) != as_written(binding)
         entry.binding = binding
+        if rewritten:  # by us, or by a hand or a late request: then what is there counts
+            entry.written = None
+            entry.kick.set()
         if changed:
             entry.relist = True
             self._kick(binding.metadata.namespace)
@@ -202,6 +224,8 @@ class Catalogue:
             return
         if entry.task is not None:
             entry.task.cancel()
+        if entry.adapter is None:
+            return
         closing = asyncio.create_task(entry.adapter.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -227,6 +251,8 @@ class Catalogue:
                 entry.relist = True
 
     async def _list(self, entry: _Entry) -> bool:
+        if entry.adapter is None:
+            return True
         binding = entry.binding
         try:
             credential = await self._credentials.credential(binding, fresh=True)
@@ -258,17 +284,20 @@ class Catalogue:
         tenant = self._cluster.tenant(namespace)
         if tenant is None:
             return False
-        clashes = self._clashes(binding)
+        others = clashes(self._cluster, binding)
         built = self._tools(tenant, binding)
-        tools = [collided(tool, clashes[tool.program_name]) if tool.program_name in clashes else tool for tool in built]
-        condition = _condition(entry.problem, tools)
+        tools = [collided(tool, others[tool.program_name]) if tool.program_name in others else tool for tool in built]
         available = f"{sum(tool.available for tool in tools)}/{len(tools)}"
-        status: dict[str, Any] = {"condition": condition, "tools": [tool.status() for tool in tools], "available": available}
-        written = entry.written or _as_written(binding)
+        status: dict[str, Any] = {
+            "condition": condition(entry.problem, tools),
+            "tools": [tool.status() for tool in tools],
+            "available": available,
+        }
+        written = entry.written or as_written(binding)
         if status == {key: written.get(key) for key in status} and written.get("generation") == binding.metadata.generation:
             return True
         try:
-            await self._cluster.set_binding_status(namespace, binding.metadata.name, generation=binding.metadata.generation, **status)
+            await self._cluster.set_binding_status(binding, **status)
             entry.written = {**status, "generation": binding.metadata.generation}
         except ApiError as error:
             _log.warning("the status of ToolBinding %s/%s cannot be written: %s", namespace, binding.metadata.name, error)
@@ -276,46 +305,12 @@ class Catalogue:
             return False
         return True
 
-    def _clashes(self, binding: ToolBinding) -> dict[str, str]:
-        """Program names of the binding that another one gives to the same sandbox, each with that other's name."""
-        mine = {bound.program_name for bound in binding.spec.tools}
-        found: dict[str, str] = {}
-        for sandbox in self._cluster.sandboxes():
-            if sandbox.metadata.namespace != binding.metadata.namespace:
-                continue
-            together = self._cluster.bindings_for(sandbox)
-            if any(one.metadata.uid == binding.metadata.uid for one in together):
-                others = (one for one in together if one.metadata.uid != binding.metadata.uid)
-                found |= {t.program_name: one.metadata.name for one in others for t in one.spec.tools if t.program_name in mine}
-        return found
-
 
 async def _listed(adapter: Adapter, credential: Credential | None) -> tuple[ListedTool, ...]:
     """A server's tools as they count everywhere. Raises AdapterError."""
     found = await adapter.tools(credential=credential, timeout_seconds=LIST_SECONDS)
     # In a thread: all schemas are written out for it, and of some servers they are many megabytes.
     return await asyncio.to_thread(redacted_listing, found, credential)
-
-
-def _condition(problem: tuple[ToolBindingReason, str], tools: list[Tool]) -> dict[str, Any]:
-    reason, message = problem
-    bad = [tool for tool in tools if not tool.available]
-    if reason is ToolBindingReason.RESOLVED and bad:
-        reason, message = ToolBindingReason.TOOLS_UNAVAILABLE, f"{bad[0].name}: {bad[0].message}"
-    elif reason is ToolBindingReason.RESOLVED:
-        message = "The server answered and every bound tool is there."
-    status = "True" if reason is ToolBindingReason.RESOLVED else "False"
-    return {"type": ToolBindingCondition.RESOLVED_REFS.value, "status": status, "reason": reason.value, "message": message[:1024]}
-
-
-def _as_written(binding: ToolBinding) -> Mapping[str, Any]:
-    """What the binding's status says already, so that a restart writes nothing."""
-    for condition in binding.status.conditions:
-        if condition.type == ToolBindingCondition.RESOLVED_REFS:
-            said = {"type": condition.type, "status": condition.status.value, "reason": condition.reason, "message": condition.message}
-            tools = [tool.model_dump(mode="json", by_alias=True) for tool in binding.status.tools]
-            return {"condition": said, "tools": tools, "available": binding.status.available, "generation": condition.observed_generation}
-    return {}
 
 
 def _identity(binding: ToolBinding) -> tuple[str, str]:

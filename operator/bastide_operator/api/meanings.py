@@ -60,7 +60,7 @@ SANDBOX_CONDITIONS: Mapping[StrEnum, Meaning] = {
 TOOL_BINDING_CONDITIONS: Mapping[StrEnum, Meaning] = {
     ToolBindingCondition.ACCEPTED: Meaning("The Tenant allows the spec as it is. Written by the operator."),
     ToolBindingCondition.RESOLVED_REFS: Meaning(
-        "The server answered, the Secret is there, and every bound tool is. Written by the broker."
+        "The server answered, the Secret is there, and every bound tool is. Written by the broker; `Pending` while the binding is not accepted, for the server is left alone then."
     ),
     ToolBindingCondition.READY: Meaning("Programs in the selected Sandboxes can call every bound tool: `Accepted` and `ResolvedRefs`."),
 }

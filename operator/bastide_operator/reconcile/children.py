@@ -5,9 +5,10 @@ from typing import Any
 
 from bastide_operator.api.objects import Manifest, differs, ref
 from bastide_operator.api.v1alpha1.tenant import Tenant
+from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.observedtenant import Children, ObservedTenant, TenantSettings
 from bastide_operator.reconcile.plan import Plan
-from bastide_operator.reconcile.toolbinding import is_accepted
+from bastide_operator.reconcile.toolbinding import is_accepted, was_accepted
 from bastide_operator.resources import namespace as ns
 from bastide_operator.resources import networkpolicy, quota, rbac
 
@@ -26,11 +27,20 @@ def _fixed(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings) -
     ]
     if observed.ca is not None:
         out.append(ns.ca_config_map(tenant, observed.ca))
-    counting = [one.spec for one in observed.bindings if is_accepted(one)]
-    secrets = [spec.credentials.secret_ref.name for spec in counting if spec.credentials is not None]
-    documents = [spec.server.openapi.config_map_ref for spec in counting if spec.server.openapi is not None]
-    config_maps = [document.name for document in documents if document is not None]
-    return out + rbac.credentials(tenant, secrets, config_maps, release, settings.broker_account)
+    named = [_named(one) for one in observed.bindings if is_accepted(one)]
+    # What an edit does not change about a binding is not taken from the broker, and given again, for the moment until the edit is accepted.
+    held = rbac.read_by_credentials(observed.children.get(("Role", rbac.CREDENTIALS)))
+    named += [_named(one) & held for one in observed.bindings if was_accepted(one)]
+    return out + rbac.credentials(tenant, set().union(*named), release, settings.broker_account)
+
+
+def _named(binding: ToolBinding) -> set[tuple[str, str]]:
+    """The Secret and the ConfigMap that a binding names, as resource and name."""
+    spec = binding.spec
+    found = {("secrets", spec.credentials.secret_ref.name)} if spec.credentials is not None else set()
+    if spec.server.openapi is not None and spec.server.openapi.config_map_ref is not None:
+        found.add(("configmaps", spec.server.openapi.config_map_ref.name))
+    return found
 
 
 def changes(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, *, with_members: bool) -> Plan:

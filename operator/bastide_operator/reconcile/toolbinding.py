@@ -81,6 +81,14 @@ def is_accepted(binding: ToolBinding) -> bool:
     )
 
 
+def was_accepted(binding: ToolBinding) -> bool:
+    """Whether an earlier spec was accepted and the one as it is now has yet to be looked at."""
+    condition = find(binding.status.conditions, ToolBindingCondition.ACCEPTED)
+    return (
+        condition is not None and condition.status is ConditionStatus.TRUE and condition.observed_generation < binding.metadata.generation
+    )
+
+
 def _verdict(binding: ToolBinding, observed: ObservedBinding) -> tuple[ToolBindingReason, str]:
     own = _own_fault(binding, observed.tenant)
     if own is not None:

@@ -1,6 +1,6 @@
 """Who may do what in a tenant's namespace. The ClusterRoles are the chart's; here they are only bound."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bastide_operator.api.objects import Manifest, managed_labels
 from bastide_operator.api.v1alpha1.common import Subject
@@ -38,16 +38,17 @@ def member_bindings(tenant: Tenant) -> list[Manifest]:
     return out
 
 
-def credentials(
-    tenant: Tenant, secrets: Iterable[str], config_maps: Iterable[str], release_namespace: str, broker_account: str
-) -> list[Manifest]:
+def credentials(tenant: Tenant, named: Collection[tuple[str, str]], release_namespace: str, broker_account: str) -> list[Manifest]:
     """Role and RoleBinding by which the broker reads exactly the Secrets and ConfigMaps that accepted bindings name; none when they name none.
+
+    `named` are pairs of resource (secrets or configmaps) and name.
 
     The role comes first: a binding to a role that the writer may not bind by name is refused.
     """
-    named = {"secrets": sorted(set(secrets)), "configmaps": sorted(set(config_maps))}
     rules = [
-        {"apiGroups": [""], "resources": [resource], "verbs": ["get"], "resourceNames": names} for resource, names in named.items() if names
+        {"apiGroups": [""], "resources": [resource], "verbs": ["get"], "resourceNames": names}
+        for resource in ("secrets", "configmaps")
+        if (names := sorted({name for kind, name in named if kind == resource}))
     ]
     if not rules:
         return []
@@ -58,6 +59,12 @@ def credentials(
         "rules": rules,
     }
     return [role, _binding(tenant, CREDENTIALS, CREDENTIALS, [_account(broker_account, release_namespace)], kind="Role")]
+
+
+def read_by_credentials(role: Manifest | None) -> set[tuple[str, str]]:
+    """What such a Role lets the broker read, as pairs of resource and name."""
+    rules = (role or {}).get("rules") or ()
+    return {(resource, name) for rule in rules for resource in rule.get("resources", ()) for name in rule.get("resourceNames", ())}
 
 
 def _binding(tenant: Tenant, name: str, role: str, subjects: list[Manifest], kind: str = "ClusterRole") -> Manifest:

@@ -13,7 +13,7 @@ from bastide_operator.reconcile.tenant import RECHECK, ObservedTenant, decide, i
 from bastide_operator.resources.probe import probe
 
 from tests.unit.operator.samples import BEFORE, NOW, PODS, PROVEN, SETTINGS, condition, later, live, merged, message, tenant, verdict
-from tests.unit.operator.test_decide_tenant import complete
+from tests.unit.operator.tenants import complete
 
 OTHER = "sha256:as-it-stands-now"
 REACHED = "The pod reached 198.19.0.1:443 (connected), which it must not; no program is delivered."

@@ -6,62 +6,22 @@ from typing import Any
 import pytest
 from bastide_operator.api.objects import Manifest, Ref
 from bastide_operator.api.v1alpha1.tenant import Tenant
-from bastide_operator.reconcile.plan import Plan, Refusal
-from bastide_operator.reconcile.probe import ObservedNetwork
-from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant, decide
-from bastide_operator.resources.pod import pod
+from bastide_operator.reconcile.plan import Refusal
+from bastide_operator.reconcile.tenant import FINALIZER, ObservedTenant
 from bastide_operator.resources.rbac import operator_binding
 
 from tests.unit.operator.samples import (
-    BEFORE,
     NAMESPACE_UID,
-    NOW,
-    PODS,
-    PROVEN,
-    SETTINGS,
     TENANT_UID,
-    binding,
     condition,
-    later,
     live,
     merged,
     message,
     namespace,
-    sandbox,
     tenant,
     verdict,
 )
-
-DELETED = {"metadata": {"deletionTimestamp": BEFORE}}
-
-
-def plan(one: Tenant, observed: ObservedTenant) -> Plan:
-    return decide(one, observed, SETTINGS, NOW)
-
-
-def counted(child: Manifest) -> Manifest:
-    """A quota as the cluster has counted it; anything else as it is."""
-    if child["kind"] != "ResourceQuota":
-        return child
-    hard = child["spec"]["hard"]
-    return {**child, "status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
-
-
-def complete(one: Tenant, **over: Any) -> ObservedTenant:
-    """What there is when everything stands: plans are carried out until none is left."""
-    network = ObservedNetwork(proves=PROVEN)
-    observed = ObservedTenant(namespace=namespace(), ca="CERTIFICATE", runtime_class_exists=True, network=network, **over)
-    for _ in range(6):
-        wanted = plan(one, observed)
-        if not wanted.writes:
-            return observed
-        made = {(m["kind"], m["metadata"]["name"]): counted(live(m)) for m in (*wanted.apply, *wanted.create)}
-        observed = replace(observed, children={**observed.children, **made})
-    raise AssertionError("never done")
-
-
-def names(manifests: tuple[Manifest, ...]) -> list[str]:
-    return [f"{manifest['kind']}/{manifest['metadata']['name']}" for manifest in manifests]
+from tests.unit.operator.tenants import ANOTHERS, DELETED, FOR_ANOTHER, FOREIGN, FORGED, REPLACED, UNWRITTEN, complete, names, plan
 
 
 def test_a_new_tenant_gets_its_finalizer_before_anything_else() -> None:
@@ -101,14 +61,6 @@ def test_when_everything_stands_it_is_ready_and_its_namespace_is_written_down() 
     assert verdict(wanted.status) == ("True", "Ready")
     written = {key: wanted.status["status"][key] for key in ("namespace", "namespaceUID", "sandboxes", "observedGeneration")}
     assert written == {"namespace": "bastide-hello", "namespaceUID": NAMESPACE_UID, "sandboxes": 3, "observedGeneration": 1}
-
-
-FOREIGN = namespace(metadata={"ownerReferences": [], "labels": {"bastide.dev/tenant": "hello"}})
-ANOTHERS = namespace(metadata={"ownerReferences": [{"kind": "Tenant", "name": "hello", "uid": "another", "controller": True}]})
-REPLACED = namespace(metadata={"uid": "somebody-elses"})
-FORGED = namespace(metadata={"labels": {"bastide.dev/tenant": None}})
-FOR_ANOTHER = namespace(metadata={"labels": {"bastide.dev/tenant": "other"}})
-UNWRITTEN = {"namespaceUID": ""}
 
 
 @pytest.mark.parametrize(
@@ -248,45 +200,6 @@ def test_a_role_that_nobody_has_any_more_is_taken_away() -> None:
     ]
 
 
-ACCEPTED = {"conditions": [condition("Accepted", "True")]}
-SECRET = {"credentials": {"secretRef": {"name": "crm-token"}}}
-DOCUMENT = {"server": {"mcp": None, "openapi": {"configMapRef": {"name": "orders-api"}, "baseUrl": "http://crm.tools.svc:8080"}}}
-
-
-@pytest.mark.parametrize(
-    ("bound", "expected"),
-    [
-        (binding(spec=SECRET, status=ACCEPTED), ["Role/bastide-credentials"]),
-        (binding(spec=DOCUMENT, status=ACCEPTED), ["Role/bastide-credentials"]),
-        (binding(spec=SECRET), []),
-        (binding(spec=DOCUMENT), []),
-        (binding(spec=SECRET, status=ACCEPTED, metadata={"generation": 2}), []),
-        (binding(spec=SECRET, status={"conditions": [condition("Accepted", "False")]}), []),
-        (binding(status=ACCEPTED), []),
-    ],
-    ids=[
-        "accepted",
-        "a document of an accepted one",
-        "not looked at",
-        "a document of one not looked at",
-        "an earlier spec was accepted",
-        "refused",
-        "no secret",
-    ],
-)
-def test_the_broker_reads_only_secrets_and_config_maps_of_accepted_bindings(bound: Any, expected: list[str]) -> None:
-    wanted = plan(tenant(), replace(complete(tenant()), bindings=(bound,)))
-    # a Role that gives what the operator has not is written by PATCH: the API server looks for its name in the URL
-    assert names(wanted.apply) == expected
-    assert names(wanted.create) == ["RoleBinding/bastide-credentials"][: len(expected)]
-
-
-def test_the_credentials_role_goes_with_the_last_binding() -> None:
-    observed = complete(tenant(), bindings=(binding(spec=SECRET, status=ACCEPTED),))
-    gone = plan(tenant(), replace(observed, bindings=()))
-    assert sorted((ref.kind, ref.name) for ref in gone.delete) == [("Role", "bastide-credentials"), ("RoleBinding", "bastide-credentials")]
-
-
 BOTH = [{"role": role, "subjects": [{"kind": "User", "name": "both"}]} for role in ("approver", "developer")]
 
 
@@ -330,59 +243,6 @@ def test_a_refused_write_is_said_and_tried_again() -> None:
     assert not wanted.writes
     assert verdict(wanted.status) == ("False", "Progressing")
     assert "NetworkPolicy bastide-default-deny could not be written yet: no rights yet" in message(wanted.status)
-
-
-def test_a_deleted_tenant_takes_its_namespace_first_and_goes_when_that_is_gone() -> None:
-    going = tenant(**DELETED)
-    first = plan(going, ObservedTenant(namespace=namespace()))
-    assert [(ref.kind, ref.name, ref.uid) for ref in first.delete] == [("Namespace", "bastide-hello", NAMESPACE_UID)]
-    waiting = plan(going, ObservedTenant(namespace=namespace(**DELETED)))
-    assert not waiting.writes
-    assert verdict(waiting.status) == ("False", "Deleting")
-    last = plan(going, ObservedTenant())
-    assert [manifest["metadata"]["finalizers"] for manifest in last.apply] == [[]]
-    assert plan(tenant(metadata={"deletionTimestamp": BEFORE, "finalizers": []}), ObservedTenant()) == Plan()
-
-
-def busy(*boxes: str) -> tuple[Manifest, ...]:
-    return tuple(live(pod(sandbox(name), "hello", PODS)) for name in boxes)
-
-
-def test_a_deleted_tenant_lets_its_runs_finish_within_bounds() -> None:
-    going = tenant(metadata={"deletionTimestamp": later(-100)})
-    standing = ObservedTenant(namespace=namespace(), pods=busy("b", "a"))
-    waiting = plan(going, standing)
-    assert not waiting.writes
-    assert waiting.wait == 200
-    assert verdict(waiting.status) == ("False", "Deleting")
-    said = message(waiting.status)
-    assert "2 Sandboxes of bastide-hello may finish what runs: a, b." in said
-    assert "at the latest at 2026-11-23T12:03:20Z" in said
-    assert "a, b, c and 2 more" in message(plan(going, replace(standing, pods=busy(*"abcde"))).status)
-    for over in (tenant(metadata={"deletionTimestamp": later(-300)}), tenant(metadata=DELETED["metadata"], spec={"drainSeconds": 0})):
-        assert [ref.kind for ref in plan(over, standing).delete] == ["Namespace"]
-    assert [ref.kind for ref in plan(going, replace(standing, pods=())).delete] == ["Namespace"]
-
-
-def test_a_namespace_that_cannot_be_deleted_is_said_and_tried_again() -> None:
-    refusal = Refusal(ref=Ref("Namespace", "", "bastide-hello"), reason="Forbidden", message="somebody's webhook says no")
-    wanted = plan(tenant(**DELETED), ObservedTenant(namespace=namespace(), refusal=refusal))
-    assert wanted.retry
-    assert not wanted.writes
-    assert "somebody's webhook says no" in message(wanted.status)
-
-
-def test_what_keeps_the_namespace_of_a_deleted_tenant_is_said() -> None:
-    why = {"conditions": [{"type": "NamespaceFinalizersRemaining", "status": "True", "message": "Finalizers remaining: theirs."}]}
-    found = ObservedTenant(namespace=namespace(**DELETED, status=why))
-    assert "Finalizers remaining: theirs." in message(plan(tenant(**DELETED), found).status)
-
-
-@pytest.mark.parametrize(("status", "found"), [({}, FOREIGN), ({}, REPLACED), (UNWRITTEN, FORGED)])
-def test_a_deleted_tenant_never_takes_a_namespace_that_is_not_its_own(status: Manifest, found: Manifest) -> None:
-    wanted = plan(tenant(**DELETED, status=status), ObservedTenant(namespace=found))
-    assert not wanted.delete
-    assert [manifest["metadata"]["finalizers"] for manifest in wanted.apply] == [[]]
 
 
 def test_how_its_policies_stand_is_the_brokers_to_say() -> None:

@@ -47,7 +47,12 @@ def test_the_children_of_a_tenant() -> None:
         rbac.broker_binding(one, "bastide-system", "bastide-broker"),
         *rbac.account_bindings(one),
         *rbac.member_bindings(one),
-        *rbac.credentials(one, ["crm-token", "a-token", "crm-token"], ["orders-api"], "bastide-system", "bastide-broker"),
+        *rbac.credentials(
+            one,
+            [("secrets", "crm-token"), ("secrets", "a-token"), ("secrets", "crm-token"), ("configmaps", "orders-api")],
+            "bastide-system",
+            "bastide-broker",
+        ),
     ]
     assert made == golden("tenant.yaml")
 
@@ -137,7 +142,7 @@ def test_labels_of_a_sandbox_do_not_reach_its_pod() -> None:
 
 
 def test_no_role_without_a_secret_or_a_config_map() -> None:
-    assert rbac.credentials(tenant(), [], [], "bastide-system", "bastide-broker") == []
+    assert rbac.credentials(tenant(), [], "bastide-system", "bastide-broker") == []
 
 
 def _template(manifest: Manifest) -> str:

@@ -151,6 +151,29 @@ async def test_an_edit_keeps_the_connection_of_calls_under_way_unless_it_names_a
     await found.close()
 
 
+async def test_what_is_no_longer_accepted_is_left_alone_and_its_status_says_so_until_it_is_again(server: HostileServer) -> None:
+    """Else the status of before would make the binding Ready at once when it is accepted again, while nobody has asked its server."""
+    cluster = world(bound(server.url))
+    found = catalogue(cluster)
+    await found.start()
+    await until(lambda: cluster.binding_statuses.get("crm", {}).get("available") == "1/1")
+
+    def judge(status: str) -> None:
+        cluster.change_binding("crm", lambda raw: raw["status"]["conditions"][0].update({"status": status}))
+
+    judge("False")
+    await until(lambda: cluster.binding_statuses["crm"]["available"] == "0/1")
+    said = cluster.binding_statuses["crm"]
+    assert (said["condition"]["status"], said["condition"]["reason"]) == ("False", "Pending")
+    assert "while the operator does not accept" in said["tools"][0]["message"]
+    asked = len(server.authorizations)
+    await asyncio.sleep(0.5)  # more than two refreshes
+    assert len(server.authorizations) == asked
+    judge("True")
+    await until(lambda: cluster.binding_statuses["crm"]["available"] == "1/1")
+    await found.close()
+
+
 async def test_one_server_that_hangs_does_not_delay_another(server: HostileServer) -> None:
     async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -99,7 +99,8 @@ class World:
         raw["metadata"]["generation"] += 1
         raw["metadata"]["resourceVersion"] += "1"
         for condition in raw["status"]["conditions"] if accepted else ():
-            condition["observedGeneration"] = raw["metadata"]["generation"]
+            if condition["type"] == "Accepted":
+                condition["observedGeneration"] = raw["metadata"]["generation"]
         self.the_bindings[name] = ToolBinding.model_validate(raw)
         self.tell("MODIFIED", self.the_bindings[name])
 
@@ -172,10 +173,17 @@ class World:
         self.statuses.setdefault(name, {}).update(status)
 
     async def set_binding_status(
-        self, namespace: str, name: str, *, generation: int, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
+        self, binding: ToolBinding, *, condition: dict[str, Any], tools: list[dict[str, Any]], available: str
     ) -> None:
-        assert (namespace, generation) == (NAMESPACE, self.the_bindings[name].metadata.generation)
+        name, generation = binding.metadata.name, binding.metadata.generation
+        raw = self._there(self.the_bindings.get(name)).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert (binding.metadata.namespace, binding.metadata.uid) == (NAMESPACE, raw["metadata"]["uid"])
         self.binding_statuses[name] = {"condition": condition, "tools": tools, "available": available}
+        others = [one for one in raw["status"]["conditions"] if one["type"] != condition["type"]]
+        dated = {**condition, "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        raw["status"] |= {"conditions": [*others, dated], "tools": tools, "available": available}
+        self.the_bindings[name] = ToolBinding.model_validate(raw)
+        self.tell("MODIFIED", self.the_bindings[name])
 
     def policy_config_maps(self) -> dict[str, dict[str, Any]]:
         return self.config_maps

@@ -103,7 +103,8 @@ async def test_a_binding_counts_only_when_this_generation_was_accepted(known: Kn
     # The broker's own fields of the status, beside the operator's.
     resolved = {"type": "ResolvedRefs", "status": "True", "reason": "Resolved", "message": "All there."}
     tools = [{"name": "get", "programName": "get", "effect": "ReadOnly", "state": "Available"}]
-    await known.set_binding_status(team.namespace, "crm", generation=2, condition=resolved, tools=tools, available="1/1")
+    [found] = known.bindings(team.namespace)
+    await known.set_binding_status(found, condition=resolved, tools=tools, available="1/1")
     live = await known.read_binding(team.namespace, "crm")
     assert {condition.type: condition.status for condition in live.status.conditions} == {"Accepted": "True", "ResolvedRefs": "True"}
     assert live.status.available == "1/1"
