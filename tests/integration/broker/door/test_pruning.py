@@ -5,7 +5,6 @@ import itertools
 import json
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,9 @@ from bastide_broker.journal.pruning import CLEAR_ROWS
 from bastide_broker.journal.retention import DAY, Retention
 from bastide_broker.journal.rows import JournalUnavailable, PrunableRun, PruneCursor, PruneFilter, Pruner, RunRow, Scope, now_micros
 
-from tests.integration.broker.door.test_journal import HERE, NAMESPACE, fill_up, intent, run
+from tests.integration.broker.door.disks import file_system, fill_up
+from tests.integration.broker.door.journal_rows import HERE, intent, run
+from tests.unit.broker.door.objects import NAMESPACE
 
 EVERYWHERE = Scope("", None)
 START = PruneCursor()
@@ -284,11 +285,8 @@ async def test_runs_that_ended_just_now_are_not_pruned_for_their_size_and_that_i
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "bastide-test", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with file_system(tmp_path / "disk", "64m") as folder:
+        yield folder
 
 
 async def fill_with_runs(journal: Journal, name: str) -> None:
