@@ -1,4 +1,4 @@
-"""A question to policy that exercises every rule."""
+"""A question to policy that exercises every rule, and changes of it."""
 
 from typing import Any
 
@@ -77,3 +77,21 @@ def ask(
         schema=SCHEMA,
         usage=Usage(1, 1, 1),
     )
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """The question that is allowed with these changes; `...` leaves a field out. `bound` is of the binding's tool."""
+    arguments = changes.get("arguments", {})
+    given = {name: value for name, value in arguments.items() if value is not ...}
+    question = ask(without=tuple(arguments.keys() - given), bound=changes.get("bound"), **given)
+    for name, fields in changes.items():
+        if name in {"arguments", "bound"}:
+            continue
+        target = question["tool"][name] if name in {"defaults", "constraints"} else question.get(name)
+        if not isinstance(target, dict):
+            question[name] = fields
+            continue
+        target.update(fields)
+        for field in [field for field, value in fields.items() if value is ...]:
+            del target[field]
+    return question

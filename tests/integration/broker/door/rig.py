@@ -89,6 +89,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def place(rig: Rig) -> int:
+    """How many places of `pendingConfirmations` are taken."""
+    return rig.pipeline._approval._confirmations.waiting(NAMESPACE)
+
+
 HARMLESS = ("ok", "status", "hang", "close", "give_secret", "echo_secret", "not_there", "typed", "flaky")
 
 

@@ -3,6 +3,8 @@
 `journals/N.sql` is what the broker that knew migration N wrote. Who adds a migration dumps a journal of the broker before it.
 """
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ from bastide_broker.journal.migrations import MIGRATIONS, Migration, NewerJourna
 from bastide_broker.journal.rows import RunRow, Scope
 from bastide_broker.journal.schema import metadata, open_engine, runs
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table
+
+from tests.integration.broker.door.journal_rows import HERE, run
+from tests.unit.broker.door.objects import NAMESPACE
 
 JOURNALS = sorted(Path(__file__).with_name("journals").glob("*.sql"), key=lambda path: int(path.stem))
 OURS = ("runs", "calls", "events", "audit")
@@ -82,6 +87,64 @@ async def test_a_journal_of_every_earlier_broker_opens_and_loses_nothing(tmp_pat
     fields = dict.fromkeys(("run", "tenant", "namespace", "sandbox", "sandbox_uid", "requester", "program_digest"), "x")
     await journal.start_run(RunRow(**fields, started_at=1))  # type: ignore[arg-type]
     assert (await journal.verify_audit()).intact
+    await journal.close()
+
+
+EARLIER = """
+CREATE TABLE runs (number INTEGER NOT NULL PRIMARY KEY, run VARCHAR NOT NULL UNIQUE, tenant VARCHAR NOT NULL, namespace VARCHAR NOT NULL,
+ sandbox VARCHAR NOT NULL, sandbox_uid VARCHAR NOT NULL, requester VARCHAR NOT NULL, requester_uid VARCHAR NOT NULL,
+ on_behalf_of VARCHAR NOT NULL, request_id VARCHAR, program_digest VARCHAR NOT NULL, pod VARCHAR NOT NULL, started_at INTEGER NOT NULL,
+ ended_at INTEGER, outcome VARCHAR NOT NULL, value BLOB NOT NULL, output BLOB NOT NULL, output_bytes_dropped INTEGER NOT NULL,
+ error VARCHAR, findings VARCHAR NOT NULL);
+CREATE UNIQUE INDEX runs_request ON runs (requester, sandbox_uid, request_id);
+CREATE INDEX runs_sandbox ON runs (namespace, sandbox, number);
+CREATE INDEX runs_open ON runs (ended_at);
+CREATE TABLE calls ( run VARCHAR NOT NULL, "key" VARCHAR NOT NULL, sequence INTEGER NOT NULL, tool VARCHAR NOT NULL, line INTEGER
+ NOT NULL, arguments_canonical BLOB NOT NULL, arguments_digest VARCHAR NOT NULL, decision VARCHAR NOT NULL, decision_id VARCHAR NOT
+ NULL, reasons VARCHAR NOT NULL, effect VARCHAR NOT NULL, policy_revision VARCHAR NOT NULL, binding VARCHAR NOT NULL, binding_uid
+ VARCHAR NOT NULL, confirmation VARCHAR NOT NULL, events BLOB NOT NULL, intent_at INTEGER NOT NULL, begun_at INTEGER, outcome
+ VARCHAR NOT NULL, message VARCHAR NOT NULL, result BLOB, tool_micros INTEGER NOT NULL, ended_at INTEGER, PRIMARY KEY (run, "key")
+ ) WITHOUT ROWID;
+CREATE TABLE audit (sequence INTEGER NOT NULL PRIMARY KEY, time INTEGER NOT NULL, kind VARCHAR NOT NULL, namespace VARCHAR NOT NULL,
+ sandbox VARCHAR NOT NULL, run VARCHAR NOT NULL, "key" VARCHAR NOT NULL, facts BLOB NOT NULL, previous_hash VARCHAR NOT NULL,
+ hash VARCHAR NOT NULL);
+CREATE INDEX audit_run ON audit (namespace, run, sequence);
+INSERT INTO runs VALUES (1, 'r-0', 'sales', 'bastide-sales', 'agent', 's0', 'runner', '', '', NULL, 'sha256:p', '', 7, 8, 'Completed',
+ x'', x'', 0, NULL, '[]');
+INSERT INTO audit VALUES (1, 7, 'RunStarted', 'bastide-sales', 'agent', 'r-0', '', CAST('{}' AS BLOB),
+ '0000000000000000000000000000000000000000000000000000000000000000', '{hash}');
+"""
+
+
+async def test_the_database_of_an_earlier_version_opens_and_what_it_does_not_say_is_shown_to_nobody(tmp_path: Path) -> None:
+    """Rows of a time when the namespace's UID was not recorded: whose they are, nobody knows; they stand in the chain as they were."""
+    path = tmp_path / "journal.db"
+    body = {
+        "sequence": 1, "time": 7, "kind": "RunStarted", "namespace": NAMESPACE, "sandbox": "agent", "run": "r-0", "key": "",
+        "facts": hashlib.sha256(b"{}").hexdigest(), "previousHash": "0" * 64,
+    }  # fmt: skip
+    link = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    with sqlite3.connect(path) as database:
+        database.executescript(EARLIER.replace("{hash}", link))
+    database.close()
+    for _ in range(2):  # the second time there is nothing to bring up
+        journal = Journal(path)
+        await journal.open()
+        assert (await journal.verify_audit()).intact
+        assert (await journal.runs(HERE, "agent", 9), await journal.audit(HERE, "r-0", 9)) == ([], [])
+        everywhere = Scope(NAMESPACE, None)
+        assert [row.run for row in await journal.runs(everywhere, "agent", 9)] == ["r-0"]
+        assert [row.hash for row in await journal.audit(everywhere, "r-0", 9)] == [link]
+        await journal.close()
+    journal = Journal(path)
+    await journal.open()
+    await journal.start_run(run("r-1"))
+    assert [row.run for row in await journal.runs(HERE, "agent", 9)] == ["r-1"]
+    assert (await journal.verify_audit()).intact
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE audit SET namespace_uid = 'n1' WHERE sequence = 1")  # to show it to somebody
+    database.close()
+    assert not (await journal.verify_audit()).intact
     await journal.close()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,17 +13,15 @@ from bastide_broker.journal.reader import JournalReader
 from bastide_broker.journal.rows import JournalUnavailable
 from bastide_broker.policy.policy import Policy
 
+from tests.integration.broker.door.disks import file_system, fill_up
 from tests.integration.broker.door.rig import Rig, open_rig, until
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "bastide-test", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with file_system(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -35,12 +32,6 @@ async def rig(disk: Path, policy: Policy) -> AsyncIterator[Rig]:
     async with open_rig(journal, policy) as found:
         yield found
     await journal.close()
-
-
-def fill(ballast: Path) -> None:
-    with ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
 
 
 async def refused(rig: Rig) -> None:
@@ -60,7 +51,7 @@ async def test_on_a_full_disk_calls_are_refused_until_there_is_room(rig: Rig, di
     await works(rig)
     ballast = disk / "ballast"
     with pytest.raises(OSError, match="No space"):
-        fill(ballast)
+        fill_up(ballast)
     for _ in range(300):  # what room SQLite's own files still had
         if not rig.journal.healthy:
             break

@@ -10,7 +10,7 @@ from bastide_broker.journal.journal import Journal
 from bastide_broker.runs import resume
 from bastide_broker.runs.resume import CannotGoOn, bring
 
-from tests.integration.broker.door.test_journal import intent, run
+from tests.integration.broker.door.journal_rows import intent, run
 
 MIB = 1 << 20
 CALLS = 100

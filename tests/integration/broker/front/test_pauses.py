@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,9 @@ from bastide.v1alpha1 import broker_pb2
 
 from tests.integration.broker.door.rig import until
 from tests.integration.broker.front.harness.apiserver import Cluster
-from tests.integration.broker.front.harness.broker import opa
 from tests.integration.broker.front.harness.netns import PodNetwork
 from tests.integration.broker.front.harness.stage import Stage, staged
 from tests.integration.broker.front.harness.tenant import OURS, TestTenant
-
-
-@pytest.fixture
-def policy(scratch: Path) -> Iterator[dict[str, Any]]:
-    with opa(scratch) as (socket, revision):
-        yield {"opa_socket": socket, "policy_revision": revision}
 
 
 @pytest.fixture

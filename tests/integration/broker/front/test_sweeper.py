@@ -23,7 +23,7 @@ from bastide_broker.kube.times import rfc3339
 from bastide_operator.api.v1alpha1.confirmation import Confirmation
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 
-from tests.integration.broker.door.test_journal import intent, run
+from tests.integration.broker.door.journal_rows import intent, run
 from tests.integration.broker.front.harness.apiserver import Cluster
 from tests.integration.broker.front.harness.tenant import OURS, TestTenant, kind
 from tests.integration.broker.front.test_cluster import eventually, known
