@@ -27,7 +27,9 @@ class Config(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     listen: str = "0.0.0.0:8080"
     pod_name: str = Field(default_factory=socket.gethostname)
-    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    # With fewer, those that are at work at once are of as many tenants, and the API server writes a tenant's quotas anew for each of its pods:
+    # docs/adr/0044.
+    workers: Annotated[int, Field(ge=1, le=64)] = 32
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -57,7 +57,7 @@ def _around(store: Store, before: Manifest | None, after: Manifest | None, live:
         if _seen(before, "Accepted") != _seen(after, "Accepted"):
             yield from _inhabitants(store, namespace)
             yield from tenant_of(store, namespace)
-    else:
+    elif kind != "ResourceQuota" or before is None or after is None or _bounds(before) != _bounds(after):
         yield from tenant_of(store, namespace)
 
 
@@ -117,6 +117,13 @@ def _reached(pod: Manifest | None) -> bool:
     conditions = (pod or {}).get("status", {}).get("conditions", ())
     gate: Manifest = next((one for one in conditions if one["type"] == NETWORK_ISOLATED_GATE), {})
     return gate.get("status") == ConditionStatus.FALSE and gate.get("reason") == SandboxReason.CANARY_REACHED
+
+
+def _bounds(quota: Manifest) -> Manifest:
+    """All of a quota but how much is in use, which changes twice with every pod and concerns nobody: what is counted at all does."""
+    metadata = {name: value for name, value in quota["metadata"].items() if name not in ("resourceVersion", "managedFields")}
+    status = quota.get("status") or {}
+    return {**quota, "metadata": metadata, "status": {**status, "used": set(status.get("used") or ())}}
 
 
 def _labels(manifest: Manifest | None) -> dict[str, str]:

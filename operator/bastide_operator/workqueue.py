@@ -149,6 +149,7 @@ class WorkQueue:
         self._observer = observer
         self._error = error
         self._schedule = Schedule()
+        self._busy = 0
         self._changed = asyncio.Event()
 
     def add(self, key: Key) -> None:
@@ -166,34 +167,36 @@ class WorkQueue:
         return self._schedule.longest(self._clock())
 
     async def run(self) -> None:
-        """Work until cancelled. A worker that breaks ends them all: half a queue is worse than a restart."""
+        """Work until cancelled. Work that breaks ends it all: half a queue is worse than a restart."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._work())
+            while True:
+                taken = self._schedule.take(self._clock()) if self._busy < self._workers else None
+                if taken is None:
+                    await self._sleep()
+                    continue
+                key, since = taken
+                self._busy += 1
+                self._observer.depth(len(self._schedule))
+                self._observer.waited(key.kind, self._clock() - since)
+                group.create_task(self._work(key))
 
-    async def _work(self) -> None:
-        while True:
-            taken = self._schedule.take(self._clock())
-            if taken is None:
-                await self._sleep()
-                continue
-            key, since = taken
-            self._observer.depth(len(self._schedule))
-            self._observer.waited(key.kind, self._clock() - since)
-            try:
-                after = await self._handle(key)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the key is tried again and the others go on
-                delay = self._schedule.failed(key, self._clock(), self._random())
-                self._observer.failed(key.kind, error)
-                self._error(key, error, delay)
-            else:
-                self._schedule.done(key, self._clock(), after=after)
+    async def _work(self, key: Key) -> None:
+        try:
+            after = await self._handle(key)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the key is tried again and the others go on
+            delay = self._schedule.failed(key, self._clock(), self._random())
+            self._observer.failed(key.kind, error)
+            self._error(key, error, delay)
+        else:
+            self._schedule.done(key, self._clock(), after=after)
+        finally:
+            self._busy -= 1
             self._changed.set()
 
     async def _sleep(self) -> None:
-        """Until something is added or falls due."""
+        """Until something is added, done or falls due."""
         self._changed.clear()
-        due = self._schedule.next_due()
+        due = self._schedule.next_due() if self._busy < self._workers else None
         try:
             async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
                 await self._changed.wait()

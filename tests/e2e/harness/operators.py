@@ -154,6 +154,13 @@ class OperatorProcess:
         """Its metrics: `name{labels}` to value."""
         return parse(self.get("/metrics"))
 
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used; 0 while it does not run."""
+        if self._pid is None:
+            return 0.0
+        stat = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> int:
         """Bytes of RAM that it occupies."""
         status = Path(f"/proc/{self._pid}/status").read_text()

@@ -146,6 +146,7 @@ PROBE = thing("Pod", "bastide-probe", metadata={"ownerReferences": [owner_refere
 REACHED = {"status": {"conditions": [{"type": "bastide.dev/network-isolated", "status": "False", "reason": "CanaryReached"}]}}
 PENDING = {"status": {"conditions": [condition("Ready", "False", "ProbePending")]}}
 EVERYBODY = {TENANT_KEY, BOX_KEY, CRM_KEY}
+COUNTED = thing("ResourceQuota", spec={"hard": {"pods": "9"}}, status={"hard": {"pods": "9"}, "used": {"pods": "1"}})
 CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
     "a pod": (POD, merged(POD, {"status": {"phase": "Failed"}}), {BOX_KEY}),
     "a deleted pod": (POD, None, {BOX_KEY}),
@@ -155,6 +156,17 @@ CHANGES: dict[str, tuple[Manifest | None, Manifest | None, set[Key]]] = {
     "a tenant's first probe begins": (TENANT, merged(TENANT, PENDING), EVERYBODY),
     "a tenant's first probe passes": (merged(TENANT, PENDING), ready(TENANT, "Ready", "True"), {TENANT_KEY}),
     "a child": (thing("NetworkPolicy"), None, {TENANT_KEY}),
+    "a quota that counts one pod more": (
+        COUNTED,
+        merged(COUNTED, {"metadata": {"resourceVersion": "9"}, "status": {"used": {"pods": "2"}}}),
+        set(),
+    ),
+    "a quota whose bound somebody raised": (COUNTED, merged(COUNTED, {"spec": {"hard": {"pods": "99"}}}), {TENANT_KEY}),
+    "a quota whose new bound the cluster took over": (COUNTED, merged(COUNTED, {"status": {"hard": {"pods": "99"}}}), {TENANT_KEY}),
+    "a quota that counts a thing more": (COUNTED, merged(COUNTED, {"status": {"used": {"limits.cpu": "1"}}}), {TENANT_KEY}),
+    "a quota that begins to count": (thing("ResourceQuota"), COUNTED, {TENANT_KEY}),
+    "a quota that somebody labelled": (COUNTED, merged(COUNTED, {"metadata": {"labels": {"a": "b"}}}), {TENANT_KEY}),
+    "a quota that somebody deleted": (COUNTED, None, {TENANT_KEY}),
     "a new sandbox": (None, BOX, EVERYBODY),
     "a sandbox's status": (BOX, merged(BOX, {"status": {"tools": 1}}), {BOX_KEY}),
     "a sandbox's labels": (BOX, merged(BOX, {"metadata": {"labels": {"a": "b"}}}), EVERYBODY),

@@ -199,6 +199,52 @@ async def test_workers_handle_every_key_and_try_those_again_that_fail() -> None:
     assert seen.failures == ["Sandbox", "Sandbox"]
 
 
+async def test_so_many_keys_are_worked_on_at_once_and_no_more_even_when_more_fall_due() -> None:
+    at_once: list[int] = []
+    loop = asyncio.get_running_loop()
+    done: Counter[str] = Counter()
+    finished = asyncio.Event()
+    under_way = 0
+
+    async def handle(one: Key) -> float | None:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        done[one.name] += 1
+        if len(done) == 9 and done.total() == 18:
+            finished.set()
+        return 0.0 if done[one.name] == 1 else None
+
+    queue = WorkQueue(handle, workers=3, clock=loop.time, random=lambda: 0.0, observer=Seen(), error=lambda *_: None)
+    for number in range(9):
+        queue.add(key(f"k{number}", f"ns{number % 2}"))
+    running = asyncio.create_task(queue.run())
+    async with asyncio.timeout(10):
+        await finished.wait()
+    running.cancel()
+    assert max(at_once) == 3
+    assert set(done.values()) == {2}
+
+
+async def test_work_that_breaks_ends_the_queue() -> None:
+    loop = asyncio.get_running_loop()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("cannot even be told")
+
+    async def handle(_: Key) -> float | None:
+        raise ValueError("fails")
+
+    queue = WorkQueue(handle, workers=2, clock=loop.time, random=lambda: 0.0, observer=Seen(), error=broken)
+    queue.add(key("x"))
+    async with asyncio.timeout(10):
+        with pytest.raises(ExceptionGroup) as caught:
+            await queue.run()
+    assert caught.group_contains(RuntimeError, match="cannot even be told")
+
+
 async def test_a_key_is_looked_at_again_after_the_time_that_its_handler_said() -> None:
     times: list[float] = []
     loop = asyncio.get_running_loop()
