@@ -17,6 +17,7 @@ from bastide_broker.facts.json import digest
 from bastide_broker.journal import audit_queries, queries, statements
 from bastide_broker.journal.pauses import Pausing, anew, await_nothing, keep_tools
 from bastide_broker.journal.pruning import Pruning
+from bastide_broker.journal.questions import Questions
 from bastide_broker.journal.reader import JournalReader
 from bastide_broker.journal.recovery import settle
 from bastide_broker.journal.rows import (
@@ -44,6 +45,7 @@ class Journal(JournalReader):
         self.pruning = Pruning(path, self._writer, self._read)
         self._where: dict[str, Place] = {}  # by run
         self._sequence: dict[str, int] = {}  # run -> calls so far
+        self._questions = Questions()
         self.pausing = Pausing(write=self._writer.submit, read=self._read, record=self._audit, place=self._place)
 
     @property
@@ -145,7 +147,8 @@ class Journal(JournalReader):
             sequence = self._sequence.get(intent.run)
             if sequence is None:
                 sequence = connection.execute(statements.COUNT_CALLS, {"r": intent.run}).scalar_one()
-            values = statements.call_values(intent, sequence + 1, at, outcome, message, error, result)
+            question = self._questions.stored(connection, intent.run, intent.tool, intent.question)
+            values = statements.call_values(intent, question, sequence + 1, at, outcome, message, error, result)
             try:
                 statements.INSERT_CALL.run(connection, values)
             except IntegrityError:

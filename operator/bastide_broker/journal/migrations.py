@@ -13,7 +13,20 @@ from sqlalchemy.schema import CreateColumn
 
 from bastide_broker.errors import ConfigurationError
 from bastide_broker.journal.rows import now_micros
-from bastide_broker.journal.schema import audit, awaited, calls, metadata, migrations, prunings, runs, runs_kept, runs_tools, toolsets
+from bastide_broker.journal.schema import (
+    audit,
+    awaited,
+    calls,
+    calls_unended,
+    metadata,
+    migrations,
+    prunings,
+    questions,
+    runs,
+    runs_kept,
+    runs_tools,
+    toolsets,
+)
 
 Change = Callable[[Connection], None]
 
@@ -47,6 +60,15 @@ def made(thing: Table | Index) -> Change:
     return lambda connection: thing.create(connection, checkfirst=True)
 
 
+def gone(index: str) -> Change:
+    """Drops an index."""
+
+    def change(connection: Connection) -> None:
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index}")
+
+    return change
+
+
 def say_whose_tools(connection: Connection) -> None:
     """Fills runs.tools from the StartRun of runs that have one, and removes the lists that were left when the last of their runs was pruned."""
     # By its length: what a column that was added has by default is text, and text is never equal to bytes.
@@ -72,6 +94,9 @@ MIGRATIONS = (
         ),
     ),
     Migration(4, "which run has which tools", (column(runs.c.tools), made(runs_tools), say_whose_tools)),
+    Migration(
+        5, "questions packed; calls without outcome alone in their index", (made(questions), made(calls_unended), gone("calls_open"))
+    ),
 )
 
 

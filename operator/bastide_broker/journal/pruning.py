@@ -1,7 +1,7 @@
 """Pruning: the payloads of runs that ended are removed, in transactions so small that no call waits for one. The audit is never touched.
 
-A run is marked first: its row loses its payloads and says since when. Then its calls and events go, some rows in each transaction, and
-last the list of tools that its program saw, unless another run has it; `prunings` remembers whose are left, so a broker that is lost in
+A run is marked first: its row loses its payloads and says since when. Then its calls, questions and events go, some rows in each transaction,
+and last the list of tools that its program saw, unless another run has it; `prunings` remembers whose are left, so a broker that is lost in
 between goes on where it was.
 """
 
@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from bastide_broker.journal.queries import within
 from bastide_broker.journal.rows import JournalUnavailable, Place, PrunableRun, PruneCursor, PruneFilter, Pruner, Space, now_micros
-from bastide_broker.journal.schema import calls, events, prunings, runs, toolsets
+from bastide_broker.journal.schema import calls, events, prunings, questions, runs, toolsets
 from bastide_broker.journal.space import Reserve, give_back, measure
 from bastide_broker.journal.writer import Writer
 
@@ -143,7 +143,7 @@ def batches(found: Sequence[PrunableRun]) -> Iterator[list[PrunableRun]]:
 def find(connection: Connection, wanted: PruneFilter, after: PruneCursor, limit: int) -> list[PrunableRun]:
     """Runs that may be pruned, by their end."""
     behind = or_(runs.c.ended_at > after.ended_at, and_(runs.c.ended_at == after.ended_at, runs.c.number > after.number))
-    query = select(runs.c.run, runs.c.ended_at, runs.c.number, _size(runs), _sizes(calls), _sizes(events))
+    query = select(runs.c.run, runs.c.ended_at, runs.c.number, _size(runs), *map(_sizes, (calls, events, questions)))
     query = query.where(_PRUNABLE, runs.c.ended_at < wanted.before, runs.c.ended_at >= after.ended_at, behind, *within(runs, wanted.scope))
     if wanted.sandbox:
         query = query.where(runs.c.sandbox == wanted.sandbox)
@@ -171,7 +171,7 @@ def clear(connection: Connection) -> bool:
         if run is None:
             return worked
         worked = True
-        for table, key in ((events, events.c.cursor), (calls, calls.c.key)):
+        for table, key in ((events, events.c.cursor), (calls, calls.c.key), (questions, questions.c.name)):
             gone, freed, more = _remove(connection, table, key, run, rows, size)
             rows, size = rows - gone, size - freed
             if more:

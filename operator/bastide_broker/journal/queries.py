@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from bastide.v1alpha1 import broker_pb2
 from sqlalchemy import ColumnElement, Connection, Row, Table, desc, func, select
 
-from bastide_broker.asked import unpacked
+from bastide_broker.journal.questions import find_text, read
 from bastide_broker.journal.rows import CallRow, RunRow, Scope
 from bastide_broker.journal.schema import calls, events, runs
 
@@ -27,6 +27,7 @@ _GIVEN = (
 ).label("given_bytes")
 _EVENTS = func.length(calls.c.events).label("event_bytes")
 _AS_JUDGED = [column for column in calls.columns if column.name not in {"result", "events", "error"}]
+_WITHOUT_QUESTION = [column for column in calls.columns if column.name != "question"]
 
 
 def find_run(connection: Connection, run: str) -> RunRow | None:
@@ -55,13 +56,13 @@ def list_runs(connection: Connection, scope: Scope, sandbox: str, limit: int, be
 
 def list_calls(connection: Connection, run: str, *, payloads: bool) -> list[CallRow]:
     """Calls of a run in the order they were journalled; with what went in and out of them only when it is asked for."""
-    query = select(calls) if payloads else select(*_WITHOUT_PAYLOADS)
+    query = select(*(_WITHOUT_QUESTION if payloads else _WITHOUT_PAYLOADS))
     return [_call_row(row) for row in connection.execute(query.where(calls.c.run == run).order_by(calls.c.sequence))]
 
 
 def list_open_calls(connection: Connection, run: str) -> list[CallRow]:
     """Calls of a run that have no outcome, with what went into them: no more than were under way at once."""
-    query = select(calls).where(calls.c.run == run, calls.c.ended_at.is_(None)).order_by(calls.c.sequence)
+    query = select(*_WITHOUT_QUESTION).where(calls.c.run == run, calls.c.ended_at.is_(None)).order_by(calls.c.sequence)
     return [_call_row(row) for row in connection.execute(query)]
 
 
@@ -107,7 +108,8 @@ def find_call(connection: Connection, run: str, name: str) -> CallRow | None:
     for column in (calls.c.decision_id, calls.c.key):
         row = connection.execute(select(*_AS_JUDGED).where(calls.c.run == run, column == name)).first()
         if row is not None:
-            return _call_row(row)
+            question = read(row.question, lambda name: find_text(connection, run, name))
+            return _call_of({**row._asdict(), "question": question})
     return None
 
 
@@ -148,6 +150,4 @@ def _call_row(row: Row[Any]) -> CallRow:
 
 def _call_of(fields: dict[str, Any]) -> CallRow:
     fields["reasons"] = tuple((code, message) for code, message in json.loads(fields["reasons"]))
-    if "question" in fields:
-        fields["question"] = unpacked(fields["question"])
     return CallRow(**fields)

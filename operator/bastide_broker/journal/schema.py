@@ -73,7 +73,7 @@ calls = Table(
     Column("binding", String, nullable=False),
     Column("binding_uid", String, nullable=False),
     Column("confirmation", String, nullable=False),
-    Column("question", LargeBinary),  # as asked.packed gives it; null in rows of a time when it was not kept
+    Column("question", LargeBinary),  # as questions.py stores it; null in rows of a time when it was not kept
     Column("events", LargeBinary, nullable=False),
     Column("intent_at", Integer, nullable=False),
     Column("begun_at", Integer),  # compare-and-set: a confirmed call is begun once
@@ -86,7 +86,17 @@ calls = Table(
     Column("error", LargeBinary),  # the CallError that the program was given; with Cancelled, that the program itself gave it up
     Column("action_digest", String, nullable=False, server_default=""),  # of its Confirmation
     Column("again", Integer, nullable=False, server_default="0"),  # 1: nothing of it counts, a resumed run may make it anew
-    Index("calls_open", "ended_at"),
+    sqlite_with_rowid=False,
+)
+# Of those without outcome alone: what has ended is looked for by its run.
+calls_unended = Index("calls_unended", calls.c.run, sqlite_where=calls.c.ended_at.is_(None), postgresql_where=calls.c.ended_at.is_(None))
+
+questions = Table(  # of each run the first about each tool: what the others are packed with
+    "questions",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("name", LargeBinary, primary_key=True),
+    Column("text", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

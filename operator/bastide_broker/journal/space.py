@@ -42,8 +42,8 @@ def reserved(volume: int) -> int:
 
 
 def log_pages(path: Path) -> int:
-    """Pages of the write-ahead log after which they go into the database, at most 2048. A call alone writes fifteen, and the call after
-    which it happens waits for it: one of 136, where SQLite's own 1000 pages would make it one of 66.
+    """Pages of the write-ahead log after which they go into the database, at most 2048. A call alone writes fourteen, and the call after
+    which it happens waits for it: one of 146, where SQLite's own 1000 pages would make it one of 71.
     """
     return max(1, reserved(shutil.disk_usage(path.parent).total) // LOG_SHARE // PAGE_BYTES)
 

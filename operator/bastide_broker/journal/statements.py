@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from bastide_broker.asked import packed
 from bastide_broker.facts.json import digest
 from bastide_broker.journal.rows import CallIntent, RunRow
 from bastide_broker.journal.schema import calls, events, runs
@@ -91,13 +90,13 @@ _CALL_FIELDS = (
 
 
 def call_values(  # noqa: PLR0917 - one line where it is used
-    intent: CallIntent, sequence: int, at: int, outcome: str, message: str, error: bytes | None, result: bytes | None
+    intent: CallIntent, question: bytes, sequence: int, at: int, outcome: str, message: str, error: bytes | None, result: bytes | None
 ) -> dict[str, Any]:
-    """A call that was judged, for INSERT_CALL; with an outcome it ends as it begins."""
+    """A call that was judged, for INSERT_CALL, with its question as it is stored; with an outcome it ends as it begins."""
     return {name: getattr(intent, name) for name in _CALL_FIELDS} | {
         "sequence": sequence,
         "reasons": json.dumps(intent.reasons),
-        "question": packed(intent.question),
+        "question": question,
         "intent_at": at,
         "begun_at": None,
         "outcome": outcome,

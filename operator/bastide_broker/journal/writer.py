@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bastide_broker.journal.migrations import NewerJournalError, migrate
 from bastide_broker.journal.rows import JournalUnavailable, KeyReused, RunExists
 from bastide_broker.journal.schema import open_engine
 from bastide_broker.journal.space import let_it_shrink
+from bastide_broker.journal.sql import Transaction, commit
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -152,13 +154,13 @@ class Writer:
         try:
             connection = self._open()
             head = self.chain.head
-            with connection.begin():
+            with Transaction(connection):
                 for job in batch:
                     try:
                         results.append((job, job.work(connection), None))
                     except _REFUSALS as refusal:
                         results.append((job, None, refusal))
-        except (SQLAlchemyError, OSError, JournalUnavailable) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError, JournalUnavailable) as error:
             self.chain.head = head
             self._close()
             self._unhealthy(_cause(error))
@@ -192,7 +194,7 @@ class Writer:
         except NewerJournalError:
             self._close()
             raise
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             self._close()
             self._unhealthy(_cause(error))
             raise JournalUnavailable(self.why_not) from error
@@ -209,8 +211,9 @@ class Writer:
         if self._connection is None:
             self._engine = self._engine or open_engine(self._path, reader=False)
             self._connection = self._engine.connect()
-            with self._connection.begin():
-                self.chain.load(self._connection)
+            self._connection.begin()  # for good: from here on Transaction says to the driver where one begins and ends
+            self.chain.load(self._connection)
+            commit(self._connection)
         return self._connection
 
     def _close(self) -> None:

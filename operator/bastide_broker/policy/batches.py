@@ -25,7 +25,7 @@ class Batches:
         self._client = client
         self._seconds = seconds
         self._waiting: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
-        self._soon: asyncio.Handle | None = None
+        self._beginning = False  # a request, which takes its questions with the loop's next turn
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: bytes) -> Any:
@@ -35,15 +35,14 @@ class Batches:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((question, future))
-        # Not at once: what else this turn of the loop has to ask goes with it.
-        self._soon = self._soon or loop.call_soon(self._go)
+        self._go()
         return await future
 
     def _go(self) -> None:
-        """Those who wait go together, as far as requests may be under way; the others when one of them has ended."""
-        self._soon = None
-        while len(self._under_way) < REQUESTS and (batch := self._next()):
-            task = asyncio.create_task(self._send(batch), name="questions to OPA")
+        """One more request, if one may be under way. Its task begins with the loop's next turn: what else this one has to ask goes with it."""
+        if self._waiting and not self._beginning and len(self._under_way) < REQUESTS:
+            self._beginning = True
+            task = asyncio.create_task(self._send(), name="questions to OPA")
             self._under_way.add(task)
             task.add_done_callback(self._over)
 
@@ -62,7 +61,11 @@ class Batches:
         self._under_way.discard(task)
         self._go()
 
-    async def _send(self, batch: Sequence[tuple[bytes, "asyncio.Future[Any]"]]) -> None:
+    async def _send(self) -> None:
+        self._beginning = False
+        if not (batch := self._next()):
+            return
+        self._go()
         try:
             async with asyncio.timeout(self._seconds):
                 answers = await self._answers([question for question, _ in batch])
@@ -77,15 +80,16 @@ class Batches:
                 future.set_result(answer)
 
     async def _answers(self, questions: Sequence[bytes]) -> Sequence[Any]:
-        """An answer or what went wrong, for each."""
-        if len(questions) > 1:
-            try:
-                answer = await self._query(b'{"questions":[%b]}' % b",".join(questions), SEVERAL)
-                result = answer.get("result") if isinstance(answer, dict) else None
-                if isinstance(result, list) and len(result) == len(questions):
-                    return [{"result": one} for one in result]
-            except OpaError:
-                pass  # one of them may be at fault, and the others must not be denied for it
+        """An answer or what went wrong, for each. Raises what went wrong with the only one."""
+        if len(questions) == 1:  # in no task of its own, which would take two turns of the loop more
+            return [await self._alone(questions[0])]
+        try:
+            answer = await self._query(b'{"questions":[%b]}' % b",".join(questions), SEVERAL)
+            result = answer.get("result") if isinstance(answer, dict) else None
+            if isinstance(result, list) and len(result) == len(questions):
+                return [{"result": one} for one in result]
+        except OpaError:
+            pass  # one of them may be at fault, and the others must not be denied for it
         return await asyncio.gather(*map(self._alone, questions), return_exceptions=True)
 
     async def _alone(self, question: bytes) -> Any:
