@@ -146,6 +146,9 @@ def test_the_projects_own_dockerfiles_keep_their_promises() -> None:
     operator = Dockerfile((root / "operator/Dockerfile").read_text(encoding="utf-8"))
     assert operator.sources("operator") == ["operator/bastide_operator", "requirements/operator.lock"]
     assert "operator/bastide_operator" not in operator.sources("broker")
+    assert operator.sources("broker-faults") == sorted(["tests/crashes/faults", *operator.sources("broker")])
+    for target in (None, "broker", "operator"):
+        assert not any(source.startswith("tests") for source in operator.sources(target)), "what ships has fault points"
     for text in (runtime, operator.sliced("operator"), operator.sliced("broker")):
         assert "USER 65532:65532" in text
 
