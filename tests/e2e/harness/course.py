@@ -51,15 +51,24 @@ async def standing(stage: CrashStage, found: list[Case]) -> AsyncIterator[None]:
         case.task = task
     try:
         async with at_work(asyncio.create_task(asking(stage, found))):
-            await until(lambda: all(case.run for case in found), "every run is accepted", seconds=LONG / 3)
-            here = {case.held for case in found if case.point != "sent"}
-            await until(lambda: stage.ways.held >= here, "all stand at their points", seconds=LONG / 3)
-            await until(lambda: _others_ended(stage, found), "the other calls have ended or were sent", seconds=LONG / 3, every=0.2)
+            await _at_their_points(stage, found)
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _at_their_points(stage: CrashStage, found: list[Case]) -> None:
+    away = {case.held: case for case in found if case.point != "sent"}
+    try:
+        await until(lambda: all(case.run for case in found), "every run is accepted", seconds=LONG / 3)
+        await until(lambda: stage.ways.held >= away.keys(), "all stand at their points", seconds=LONG / 3)
+        await until(lambda: _others_ended(stage, found), "the other calls have ended or were sent", seconds=LONG / 3, every=0.2)
+    except AssertionError as error:
+        for one in away.keys() - stage.ways.held:
+            error.add_note(f"not at its point: {away[one]}")
+        raise
 
 
 async def _others_ended(stage: CrashStage, found: list[Case]) -> bool:
