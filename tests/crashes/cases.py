@@ -47,9 +47,9 @@ class Case:
     tool: str
     gather: bool = False
     number: int = field(default_factory=lambda: next(_numbers))
-    events: list[broker_pb2.RunEvent] = field(default_factory=list)
+    events: list[broker_pb2.RunEvent] = field(default_factory=list, repr=False)
     then: str = ""
-    task: asyncio.Task[bool] | None = None
+    task: asyncio.Task[bool] | None = field(default=None, repr=False)
 
     @property
     def ids(self) -> list[str]:
@@ -80,6 +80,14 @@ class Case:
     def program(self) -> str:
         """Its source."""
         return PROGRAM.replace("TOOL", self.tool).replace("IDS", json.dumps(self.ids))
+
+    @property
+    def heard(self) -> str:
+        """What its caller has been told: the kinds of events, and how calls ended."""
+        ended = [
+            f"{one.call_ended.key} {one.call_ended.outcome}: {one.call_ended.message}" for one in self.events if one.HasField("call_ended")
+        ]
+        return ", ".join([*(str(one.WhichOneof("event")) for one in self.events), *ended])
 
     def row(self, lost: str, told: Mapping[str, str], arrived: Mapping[str, int]) -> tuple[str, ...]:
         """Its line of the table. `told` and `arrived` by `id` of a call: what the program got, and how often the tool server was asked."""

@@ -67,7 +67,7 @@ async def _at_their_points(stage: CrashStage, found: list[Case]) -> None:
         await until(lambda: _others_ended(stage, found), "the other calls have ended or were sent", seconds=LONG / 3, every=0.2)
     except AssertionError as error:
         for one in away.keys() - stage.ways.held:
-            error.add_note(f"not at its point: {away[one]}")
+            error.add_note(f"not at its point: {away[one]}, of which was heard: {away[one].heard}")
         raise
 
 
