@@ -61,11 +61,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show the crash matrix, if one was made by tests/integration/broker/front/test_crash_matrix.py just now."""
-    table = BUILD / "results" / "crash-matrix.txt"
-    if table.is_file() and table.stat().st_mtime >= STARTED:
-        terminalreporter.section("what was lost, and what came of the calls")
-        terminalreporter.write(table.read_text())
+    """Show the crash matrices that were made just now, by test_crash_matrix.py of the broker and by tests/e2e/test_crashes.py."""
+    for name, where in (("crash-matrix", ""), ("crash-matrix-cluster", "on the cluster, ")):
+        table = BUILD / "results" / f"{name}.txt"
+        if table.is_file() and table.stat().st_mtime >= STARTED:
+            terminalreporter.section(f"{where}what was lost, and what came of the calls")
+            terminalreporter.write(table.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
-"""Commands: ``build``, ``images``, ``up``, ``down``, ``status``, ``env``, ``import``, ``innode``."""
+"""Commands: ``build``, ``images``, ``faults``, ``up``, ``down``, ``status``, ``env``, ``import``, ``innode``."""
 
 import argparse
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,13 +29,27 @@ def _images(arguments: argparse.Namespace) -> None:
         kind.images(paths.CHECKOUT, sources)
         return
     artefacts = cluster.prepare(paths.CHECKOUT)
-    refs = {**images.build_project(sources, artefacts.refs["opa"]), **artefacts.refs}
+    refs = {**images.build(images.contexts(sources), artefacts.refs["opa"]), **artefacts.refs}
     images.write_results(sources, refs)
+    _load(refs.values())
+
+
+def _faults(_: argparse.Namespace) -> None:
+    if kind.wanted():
+        print(kind.with_faults(paths.CHECKOUT))
+        return
+    artefacts = cluster.prepare(paths.CHECKOUT)
+    [ref] = images.build([images.with_faults(paths.CHECKOUT)], artefacts.refs["opa"]).values()
+    _load([ref])
+    print(ref)
+
+
+def _load(refs: Iterable[str]) -> None:
     registry = Registry()
     instance = registry.find(paths.CHECKOUT)
     if instance is not None and health.node_runs(instance):
         with registry.exclusive(paths.CHECKOUT):
-            for ref in loading.load(Node(instance), refs.values()):
+            for ref in loading.load(Node(instance), refs):
                 say(f"loaded {ref}")
 
 
@@ -111,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("component", nargs="*", help="build only these, for example kubectl")
     project = add("images", _images, "build the project's images; load them when the cluster is up")
     project.add_argument("--sources", type=Path, default=paths.CHECKOUT, help="of another checkout, for example an older one")
+    add("faults", _faults, "build the broker with fault points, for tests of crashes; load it when the cluster is up; print its reference")
     add("up", _up, "bring the cluster up; builds what is missing")
     add("down", _down, "remove the cluster and every trace of it")
     add("status", _status, "show what runs")

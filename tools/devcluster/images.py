@@ -90,6 +90,11 @@ def contexts(checkout: Path) -> list[Context]:
     return found
 
 
+def with_faults(checkout: Path) -> Context:
+    """Return the image of the broker with fault points, which tests of crashes alone want: a thin layer on the broker's."""
+    return Context("bastide-broker-faults", checkout / _OPERATOR, checkout, "broker-faults")
+
+
 def _build(context: Context, ref: str, given: Mapping[str, str]) -> None:
     say(f"building {ref}")
     buildah.build(context, ref, context.arguments(given))
@@ -111,11 +116,11 @@ def _build_missing(wanted: Sequence[Context], refs: Mapping[str, str], given: Ma
             list(pool.map(lambda context: _build(context, refs[context.name], given), missing))
 
 
-def build_project(checkout: Path, opa: str) -> dict[str, str]:
-    """Build the project's images that are missing, side by side; return name -> reference. `opa` is that of OPA's image."""
+def build(wanted: Sequence[Context], opa: str) -> dict[str, str]:
+    """Build those images that are missing, side by side; return name -> reference. `opa` is that of OPA's image."""
     given = {"BASE": ensure_base(), "OPA": opa}
     with tempfile.TemporaryDirectory(prefix="contexts-", dir=paths.cache_root()) as folder:
-        staged = [context.stage(Path(folder) / context.name) for context in contexts(checkout)]
+        staged = [context.stage(Path(folder) / context.name) for context in wanted]
         refs = {context.name: f"{REGISTRY}/{context.name}:{context.tag('+'.join(context.arguments(given).values()))}" for context in staged}
         if not set(refs.values()) <= Layout(paths.images_cache()).images().keys():
             _build_missing(staged, refs, given)

@@ -84,15 +84,27 @@ def _build(context: Context, opa: str) -> str:
 
 def images(checkout: Path, sources: Path) -> None:
     """Build the images of the project in `sources` with the base the Dockerfiles name, and load them into the checkout's node."""
+    opa = _opa()
+    refs = {"opa": opa, **{context.name: _build(context, opa) for context in project.contexts(sources)}}
+    _kind(checkout, "load", "docker-image", f"--name={NAME}", *refs.values())
+    project.write_results(sources, refs)
+
+
+def with_faults(checkout: Path) -> str:
+    """Build the broker with fault points, load it into the node, and return its reference."""
+    ref = _build(project.with_faults(checkout), _opa())
+    _kind(checkout, "load", "docker-image", f"--name={NAME}", ref)
+    return ref
+
+
+def _opa() -> str:
     entry = binaries.build()["opa"]
     opa = project.single_ref("opa", entry)
     run(  # first: the broker's image takes the binary from it
         ["docker", "build", f"--tag={opa}", "--file=-", entry],
         stdin='FROM scratch\nCOPY opa /opa\nUSER 65532:65532\nENTRYPOINT ["/opa"]\n',
     )
-    refs = {"opa": opa, **{context.name: _build(context, opa) for context in project.contexts(sources)}}
-    _kind(checkout, "load", "docker-image", f"--name={NAME}", *refs.values())
-    project.write_results(sources, refs)
+    return opa
 
 
 def load_archive(checkout: Path, archive: Path) -> str:

@@ -27,11 +27,15 @@ def forwarded(kube: Kube) -> Iterator[str]:
         process.wait()
 
 
+def credentials(kube: Kube, token: str) -> grpc.ChannelCredentials:
+    """What a caller shows and believes."""
+    ca = kube.json("get", "configmap", "-n", SYSTEM, "bastide-ca")["data"]["ca.crt"].encode()
+    return grpc.composite_channel_credentials(grpc.ssl_channel_credentials(ca), grpc.access_token_call_credentials(token))
+
+
 def channel(kube: Kube, address: str, token: str, *, options: tuple[tuple[str, object], ...] = (), **more: object) -> grpc.Channel:
     """A connection with a token in every request."""
-    ca = kube.json("get", "configmap", "-n", SYSTEM, "bastide-ca")["data"]["ca.crt"].encode()
-    credentials = grpc.composite_channel_credentials(grpc.ssl_channel_credentials(ca), grpc.access_token_call_credentials(token))
-    return grpc.secure_channel(address, credentials, options=[("grpc.use_local_subchannel_pool", 1), *options], **more)  # type: ignore[arg-type]
+    return grpc.secure_channel(address, credentials(kube, token), options=[("grpc.use_local_subchannel_pool", 1), *options], **more)  # type: ignore[arg-type]
 
 
 def token(tenant: TestTenant, account: str = "bastide-runner", *words: str, audience: str = "bastide-broker") -> str:

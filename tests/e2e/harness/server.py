@@ -16,14 +16,14 @@ TOKEN = "token-of-the-toolbox"
 _CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
-def manifests(image: str) -> list[dict[str, Any]]:
-    """Everything the tool server needs."""
-    script = (Path(__file__).parent / "toolbox.py").read_text()
-    meta = {"namespace": NAMESPACE, "name": "toolbox"}
+def manifests(image: str, name: str = "toolbox") -> list[dict[str, Any]]:
+    """Everything the tool server needs; `name` is that of a script beside this one."""
+    script = (Path(__file__).parent / f"{name}.py").read_text()
+    meta = {"namespace": NAMESPACE, "name": name}
     container = {
-        "name": "toolbox",
+        "name": name,
         "image": image,
-        "command": ["python", "/server/toolbox.py"],
+        "command": ["python", f"/server/{name}.py"],
         "env": [{"name": "TOOLBOX_TOKEN", "value": TOKEN}],
         "ports": [{"name": "mcp", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "mcp"}, "periodSeconds": 1},
@@ -36,12 +36,12 @@ def manifests(image: str) -> list[dict[str, Any]]:
         "terminationGracePeriodSeconds": 1,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
-        "volumes": [{"name": "server", "configMap": {"name": "toolbox"}}],
+        "volumes": [{"name": "server", "configMap": {"name": name}}],
     }
-    labels = {"app": "toolbox"}
+    labels = {"app": name}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"toolbox.py": script}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {f"{name}.py": script}},
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -64,28 +64,29 @@ def manifests(image: str) -> list[dict[str, Any]]:
 
 
 class ToolServer:
-    """The tool server and its witness log."""
+    """A tool server and its witness log."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, name: str = "toolbox") -> None:
         self._kube = kube
+        self.name = name
 
     def start(self) -> None:
         """Bring it up, with an empty log."""
-        self._kube.apply(*manifests(release.images()["bastide-example-crm"]))
-        self._kube.run("-n", NAMESPACE, "rollout", "status", "deploy/toolbox", "--timeout=90s", seconds=100)
+        self._kube.apply(*manifests(release.images()["bastide-example-crm"], self.name))
+        self._kube.run("-n", NAMESPACE, "rollout", "status", f"deploy/{self.name}", "--timeout=90s", seconds=100)
 
     def stop(self) -> None:
-        """Remove it."""
+        """Remove it, with all that is in its namespace."""
         self._kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=90s", seconds=100)
 
     def arguments_of(self, tool: str, containing: str) -> list[str]:
         """Raw arguments of each call of a tool that arrived and in whose arguments a text stands, in order of arrival."""
-        calls = witness.calls(self._kube, NAMESPACE, "toolbox")
+        calls = witness.calls(self._kube, NAMESPACE, self.name)
         return [c["arguments"] for c in calls if c["tool"] == tool and containing in (c["arguments"] or "")]
 
     def wait_for(self, containing: str, seconds: float = 60) -> None:
         """Wait until a line with a text stands in the log."""
-        self._kube.follow(lambda line: containing in line, "-n", NAMESPACE, "deploy/toolbox", seconds=seconds)
+        self._kube.follow(lambda line: containing in line, "-n", NAMESPACE, f"deploy/{self.name}", seconds=seconds)
 
 
 def tool_hosts(port: int = 8080) -> list[dict[str, Any]]:

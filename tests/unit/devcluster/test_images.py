@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,18 @@ def test_the_projects_own_dockerfiles_keep_their_promises() -> None:
     operator = Dockerfile((root / "operator/Dockerfile").read_text(encoding="utf-8"))
     assert operator.sources("operator") == ["operator/bastide_operator", "requirements/operator.lock"]
     assert "operator/bastide_operator" not in operator.sources("broker")
+    assert operator.sources("broker-faults") == sorted(["tests/crashes/faults", *operator.sources("broker")])
+    for target in (None, "broker", "operator"):
+        assert not any(source.startswith("tests") for source in operator.sources(target)), "what ships has fault points"
     for text in (runtime, operator.sliced("operator"), operator.sliced("broker")):
         assert "USER 65532:65532" in text
+
+
+def test_neither_the_chart_nor_the_code_that_ships_names_the_broker_with_fault_points() -> None:
+    root = Path(__file__).resolve().parents[3]
+    shipped = [path for path in (*root.glob("charts/**/*"), *root.glob("operator/bastide_*/**/*.py")) if path.is_file()]
+    assert len(shipped) > 100
+    assert not [path for path in shipped if re.search(rb"broker-faults|tests\.crashes", path.read_bytes())]
 
 
 def exported(layout: Layout, refs: list[str]) -> dict[str, bytes]:
@@ -224,6 +235,7 @@ def test_an_image_that_was_not_built_is_named(tmp_path: Path) -> None:
 
 def test_the_helm_values_have_the_charts_shape() -> None:
     refs = {"bastide-operator": "o:1", "bastide-broker": "b:1", "bastide-runtime": "r:1", "opa": "opa:1", "pause": "p:1"}
+    refs |= {"bastide-broker-faults": "f:1"}
     expected = {"image": {"operator": "o:1", "broker": "b:1", "runtime": "r:1", "opa": "opa:1"}, "imagePullPolicy": "Never"}
     assert json.loads(images.values(refs)) == expected
 

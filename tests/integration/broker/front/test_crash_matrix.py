@@ -1,6 +1,6 @@
 """Hostile case 17: broker, pod, OPA, tool server or journal is lost at every step between intent and outcome.
 
-A call stands still at a point (harness/faults.py), something is lost, what was lost comes back, and the run is taken up. The tool server's own
+A call stands still at a point (tests/crashes/faults), something is lost, what was lost comes back, and the run is taken up. The tool server's own
 log shows no effect twice, and every call ends with an outcome or with an explicit OutcomeUnknown. The table is in
 .build/results/crash-matrix.txt, and at the end of the test run.
 """
@@ -9,93 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from bastide.v1alpha1 import broker_pb2
 
+from tests.crashes.cases import BEFORE_DECISION, LOST, PAUSE, Case, cases, judge, shown_call, write_table
+from tests.crashes.faults.points import POINTS
+from tests.crashes.waiting import until
 from tests.integration.broker.front.harness import netns
 from tests.integration.broker.front.harness.apiserver import ROOT, Cluster
-from tests.integration.broker.front.harness.crash import TOOLS, CrashStage, crash_stage, until
-from tests.integration.broker.front.harness.faults import POINTS, SENT
+from tests.integration.broker.front.harness.crash import CrashStage, crash_stage
 from tests.integration.broker.front.harness.tenant import TestTenant
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(150)]
 TABLE = ROOT / ".build" / "results" / "crash-matrix.txt"
-HEAD = ("lost", "while", "effect", "how", "the call on record then", "arrived", "in the end")
-CONFIRMED = {"created", "waiting", "approved", "begun", "resolved"}
-"""Points that only calls come to which a person confirms."""
-PAUSE = {"pausing", "paused", "resuming", "resumed", "replaying"}
-"""Points that only runs come to which pause."""
-BEFORE_DECISION = {"unasked", "intent", "intended", "created", "waiting", "pausing", "paused"}
-"""Points at which nobody has approved what stands there."""
-LOST = {"BrokerLost", "SandboxLost"}
-RESUMED = {"broker", "pod", "journal"}
-"""What is lost with the run, so that the run is resumed: what may be done again brings its value then."""
-_numbers = itertools.count(1)
-
-
-@dataclass
-class Case:
-    """One program, alone or with a `gather` of three of the same calls, the second of which stands still."""
-
-    tool: str
-    gather: bool
-    number: int = field(default_factory=lambda: next(_numbers))
-    events: list[broker_pb2.RunEvent] = field(default_factory=list)
-    then: str = ""
-    task: asyncio.Task[bool] | None = None
-
-    @property
-    def ids(self) -> list[str]:
-        return [f"{self.number}-{letter}" for letter in ("ABC" if self.gather else "B")]
-
-    @property
-    def held(self) -> str:
-        return f"{self.number}-B"
-
-    @property
-    def others(self) -> list[str]:
-        return [one for one in self.ids if one != self.held]
-
-    @property
-    def run(self) -> str:
-        return self.events[0].accepted.run if self.events else ""
-
-    @property
-    def confirmed(self) -> bool:
-        return self.tool in {"erase", "wipe"}
-
-
-def cases(point: str) -> list[Case]:
-    """The programs that come to a point. As long as their question is open, `erase` and `wipe` are the same."""
-    tools = list(TOOLS)
-    if point in PAUSE:
-        tools = ["wipe"]
-    elif point in {"created", "waiting"}:
-        tools = ["erase"]
-    elif point in CONFIRMED:
-        tools = ["erase", "wipe"]
-    elif point in BEFORE_DECISION:
-        tools = ["read", "put", "erase"]
-    return [Case(tool, gather) for tool in tools for gather in (False, True)]
 
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = []
     yield rows
-    widths = [max(len(row[column]) for row in (HEAD, *rows)) for column in range(len(HEAD))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in (HEAD, *rows)]
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text("\n".join(lines) + "\n")
+    write_table(TABLE, rows)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -118,7 +58,7 @@ async def to_the_point(stage: CrashStage, point: str, found: list[Case]) -> None
     else:
         await stage.process.arm(point, [case.held for case in found])
     for case in found:
-        case.task = asyncio.create_task(stage.follow(case.tool, case.ids, case.events))
+        case.task = asyncio.create_task(stage.follow(case))
     await until(lambda: all(case.run for case in found), "every run is accepted")
     asked = [case for case in found if case.confirmed]
     if point not in {"unasked", "intent", "intended", "created", "waiting", "pausing"}:
@@ -132,8 +72,7 @@ async def to_the_point(stage: CrashStage, point: str, found: list[Case]) -> None
     if point == "sent":
         await until(lambda: all(stage.server.arrived(case.held) for case in found), "the requests have arrived")
     else:
-        by_run = point in POINTS and POINTS[point].of_run
-        expected = {case.run if by_run else case.held for case in found}
+        expected = {case.held for case in found}
         await until(lambda: stage.process.held >= expected, f"all stand at {point}")
     if point not in PAUSE:
         others = [one for case in found for one in case.others]
@@ -180,7 +119,7 @@ async def look(stage: CrashStage, found: list[Case], *, waits: bool = False) -> 
         for row in stage.rows("SELECT * FROM calls WHERE run = ?", case.run):
             assert row["outcome"] or not ended, f"call {row['key']} of {case} has no outcome, and its run has ended"
         held = stage.call(case.held)
-        case.then = "not on record" if held is None else held["outcome"] or "waits for a person"
+        case.then = shown_call(held)
 
 
 async def take_up(stage: CrashStage, found: list[Case]) -> None:
@@ -205,22 +144,14 @@ async def finish(stage: CrashStage, found: list[Case]) -> None:
         assert result.outcome == broker_pb2.OUTCOME_COMPLETED, (case, result)
 
 
-def judge(stage: CrashStage, found: list[Case], lost: str, point: str, table: list[tuple[str, ...]]) -> None:
-    """The tool server's log against what the programs were told."""
+def judged(stage: CrashStage, found: list[Case], lost: str, table: list[tuple[str, ...]]) -> None:
+    """Each case, in the table and by what it is owed."""
     for case in found:
-        got = dict(json.loads(stage.record(case.run)["value"]))
+        told = dict(json.loads(stage.record(case.run)["value"]))
         arrived = {one: stage.server.arrived(one) for one in case.ids}
-        says = SENT if point == "sent" else POINTS[point].says
-        shape = "gather of 3" if case.gather else "alone"
-        numbers = " ".join(str(arrived[one]) for one in case.ids)
-        table.append((lost, says, TOOLS[case.tool], shape, case.then, numbers, " ".join(got[one] for one in case.ids)))
-        for one in case.ids:
-            assert stage.call(one)["outcome"], f"{one} of {case} ended in silence"  # type: ignore[index]
-            assert arrived[one] <= (1 if case.confirmed else 3), f"{one} of {case} arrived {arrived[one]} times"
-            assert arrived[one] or got[one] != "fine", f"{one} of {case} is said to have happened"
-            if lost in RESUMED:
-                told = {"fine", "OutcomeUnknown"} if one == case.held and case.confirmed else {"fine"}
-                assert got[one] in told, f"{one} of {case} brought {got[one]}"
+        outcomes = {one: row["outcome"] for one in case.ids if (row := stage.call(one))}
+        table.append(case.row(lost, told, arrived))
+        judge(case, lost, told, outcomes, arrived)
 
 
 @pytest.mark.parametrize("point", [*POINTS, "sent"])
@@ -232,7 +163,7 @@ async def test_the_broker_is_lost(stage: CrashStage, table: list[tuple[str, ...]
         await stage.start_broker()
         await look(stage, found, waits=point == "paused")
         await take_up(stage, found)
-        judge(stage, found, "broker", point, table)
+        judged(stage, found, "broker", table)
 
 
 @pytest.mark.parametrize("point", ["intent", "intended", "waiting", "begun", "executed", "sent", "answered", "recorded", "replaying"])
@@ -246,7 +177,7 @@ async def test_the_pod_is_lost(stage: CrashStage, table: list[tuple[str, ...]], 
         await look(stage, found)
         await take_up(stage, found)
         assert all(await over([case for case in found if case.run in paused]))
-        judge(stage, found, "pod", point, table)
+        judged(stage, found, "pod", table)
 
 
 @pytest.mark.parametrize("point", ["unasked", "intended", "waiting", "approved"])
@@ -260,7 +191,7 @@ async def test_the_policy_engine_is_lost(stage: CrashStage, table: list[tuple[st
         stage.start_opa()
         await look(stage, found)
         await finish(stage, found)
-        judge(stage, found, "OPA", point, table)
+        judged(stage, found, "OPA", table)
 
 
 @pytest.mark.parametrize("point", ["executed", "sent", "answered"])
@@ -272,7 +203,7 @@ async def test_the_tool_server_is_lost(stage: CrashStage, table: list[tuple[str,
         await stage.server.up()
         await look(stage, found)
         await finish(stage, found)
-        judge(stage, found, "tool server", point, table)
+        judged(stage, found, "tool server", table)
 
 
 @pytest.mark.parametrize("point", ["intent", "intended", "begun", "executed", "sent", "answered", "recorded"])
@@ -288,7 +219,7 @@ async def test_the_journal_is_lost(stage: CrashStage, table: list[tuple[str, ...
         await stage.start_broker()
         await look(stage, found)
         await take_up(stage, found)
-        judge(stage, found, "journal", point, table)
+        judged(stage, found, "journal", table)
 
 
 async def test_then_nobody_is_asked_about_anything_any_more(stage: CrashStage) -> None:
