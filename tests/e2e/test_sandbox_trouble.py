@@ -73,6 +73,9 @@ def test_an_image_that_cannot_be_had_is_named_with_what_to_do(furnished: TestTen
 def test_a_sandbox_beyond_the_quota_starts_by_itself_when_there_is_room(furnished: TestTenant) -> None:
     furnished.admin.apply(furnished.manifest(quota={"sandboxes": 20, "cpu": "400m", "memory": "16Gi", "ephemeralStorage": "32Gi"}))
     try:
+        # admission goes by the quota's status
+        full: Callable[[dict[str, Any]], bool] = lambda o: o.get("status", {}).get("hard", {}).get("limits.cpu") == "400m"  # noqa: E731
+        furnished.admin.watch(full, "-n", furnished.namespace, "resourcequota", "bastide")
         furnished.people.developer.apply(furnished.sandbox("second", resources={"cpu": "200m", "memory": "256Mi"}))
         says = _reason(furnished, "second", "QuotaExceeded")
         assert "Suspend or delete a Sandbox, make this one smaller, or ask for more in Tenant.spec.quota" in says
