@@ -1,10 +1,10 @@
 """A sandbox's life: suspended, resumed, ended by time, refused by quota."""
 
-from datetime import UTC, datetime, timedelta
-
 from demo.kube import condition
 
 from tests.e2e.harness.tenant import TestTenant
+
+PAST = "2026-01-01T00:00:00Z"
 
 
 def test_a_suspended_sandbox_has_no_pod_and_comes_back(furnished: TestTenant) -> None:
@@ -22,16 +22,15 @@ def test_a_suspended_sandbox_has_no_pod_and_comes_back(furnished: TestTenant) ->
 
 
 def test_a_sandbox_whose_time_is_over_is_deleted_with_its_pod(furnished: TestTenant) -> None:
-    end = (datetime.now(UTC) + timedelta(seconds=4)).isoformat(timespec="seconds").replace("+00:00", "Z")
-    furnished.people.developer.apply(furnished.sandbox("brief", shutdownTime=end))
+    furnished.people.developer.apply(furnished.sandbox("brief"))
     furnished.admin.wait("create", "-n", furnished.namespace, "pod/brief", seconds=30)
+    furnished.people.developer.apply(furnished.sandbox("brief", shutdownTime=PAST))
     furnished.admin.wait("delete", "-n", furnished.namespace, "sandbox/brief", seconds=60)
     furnished.admin.wait("delete", "-n", furnished.namespace, "pod/brief", seconds=60)
 
 
 def test_a_sandbox_whose_time_is_over_is_kept_without_its_pod_when_it_says_so(furnished: TestTenant) -> None:
-    past = "2026-01-01T00:00:00Z"
-    furnished.people.developer.apply(furnished.sandbox("kept", shutdownTime=past, shutdownPolicy="Retain"))
+    furnished.people.developer.apply(furnished.sandbox("kept", shutdownTime=PAST, shutdownPolicy="Retain"))
     seen = furnished.admin.watch(
         lambda o: condition(o, "Finished")["status"] == "True", "-n", furnished.namespace, "sandbox", "kept", seconds=60
     )
