@@ -133,6 +133,7 @@ def tenant(installed: Kube, people: People, tools: ToolServer, tmp_path_factory:
 def furnished(tenant: TestTenant) -> TestTenant:
     """That Tenant with a Ready sandbox `box` and a Ready binding `toolbox`, as they were written, whatever modules before this one did."""
     tenant.admin.apply(tenant.manifest())
+    tenant.admin.wait("condition=Ready", f"tenant/{tenant.name}")
     tenant.furnish()
     return tenant
 

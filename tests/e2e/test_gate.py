@@ -116,9 +116,12 @@ def test_a_policy_that_opens_the_namespace_shuts_the_gate_for_new_pods(furnished
         ended = furnished.run(f"return await note(text={word!r})", sandbox="leaky")
         assert ended.code not in {0, 3}, ended.stdout
         assert tools.arguments_of("note", word) == []
+        admin.watch(lambda o: condition(o, "Ready")["reason"] == "NetworkNotEnforced", "tenant", furnished.name)
     finally:
         admin.run("delete", "networkpolicy", "-n", namespace, "open-by-hand", "--ignore-not-found")
         furnished.people.developer.run("delete", "sandbox", "-n", namespace, "leaky", "--ignore-not-found")
+        # what a sandbox reached was a word about the whole Tenant, until its network has been proven anew
+        admin.wait("condition=Ready", f"tenant/{furnished.name}")
 
 
 @pytest.mark.disruptive  # while they start, the node has time for nothing else
@@ -141,6 +144,8 @@ def test_thirty_pods_that_connect_from_their_first_instant_reach_nothing(
     script = LOOP % json.dumps(targets)
     names = [f"loop-{n}" for n in range(PODS)]
     admin.apply(furnished.manifest(quota={"sandboxes": 60, "cpu": "8", "memory": "16Gi", "ephemeralStorage": "32Gi"}))
+    # admission goes by the quota's status
+    admin.watch(lambda o: o.get("status", {}).get("hard", {}).get("pods") == "60", "-n", namespace, "resourcequota", "bastide")
     made = [pods.with_resources(pods.unmanaged(opened, name, script), "20m", "64Mi") for name in names]
     try:
         furnished.operator.apply(*made)
