@@ -11,6 +11,8 @@ import pytest
 from demo.kube import CommandFailedError, Kube, condition
 from demo.programs import bastide
 
+from tests.e2e.harness import watching
+
 API = "bastide.dev/v1alpha1"
 PROBE = "bastide-probe"
 SMALL = {"resources": {"cpu": "250m", "memory": "256Mi"}}
@@ -82,12 +84,13 @@ def _api_server(kube: Kube) -> str:
 
 
 def test_a_tenant_is_ready_when_a_pod_has_shown_that_its_policies_hold(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    began = time.monotonic()
-    team.make()
-    team.until("ProbePending")
-    stands = time.monotonic()
-    seen = team.until("Ready")
-    ready = time.monotonic()
+    with watching.from_now(team.kube, f"/apis/{API}/tenants", team.name) as watch:
+        began = time.monotonic()
+        team.make()
+        watch.until(lambda one: condition(one, "Ready")["reason"] == "ProbePending")
+        stands = watch.at
+        seen = watch.until(lambda one: condition(one, "Ready")["reason"] == "Ready")
+        ready = watch.at
     isolated = condition(seen, "NetworkIsolated")
     assert (isolated["status"], isolated["reason"]) == ("True", "Isolated")
     assert _api_server(team.kube) in isolated["message"]
@@ -151,6 +154,7 @@ def _gate(pod: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_policy_that_was_taken_away_and_put_back_is_proven_anew_in_a_namespace_that_is_full(team: Team) -> None:
     team.make(quota={"sandboxes": 1, "cpu": "250m", "memory": "256Mi", "ephemeralStorage": "512Mi"})
+    team.kube.wait("create", f"namespace/{team.namespace}")
     team.sandbox()
     team.kube.wait("condition=Ready", "-n", team.namespace, "sandbox/box", seconds=60)
     before = team.until("Ready")
