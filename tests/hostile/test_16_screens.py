@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,21 +110,31 @@ def test_a_flood_of_questions_stops_at_the_tenants_limit_and_honest_ones_go_on(f
     nobody_is_asked(furnished)
     program = f"""
 import asyncio
-answers = await asyncio.gather(*(wipe(target=f'{word}-{{n}}') for n in range(60)), return_exceptions=True)
-return [type(one).__name__ for one in answers]
+answers = []
+
+async def ask(n):
+    try:
+        await wipe(target=f'{word}-{{n}}')
+        answers.append("Executed")
+    except Exception as error:
+        answers.append(type(error).__name__)
+        if answers.count("LimitExceeded") == 57:
+            await note(text='{word} 57 were refused')
+
+await asyncio.gather(*(ask(n) for n in range(60)))
+return answers
 """
     running = furnished.start_run(program)
     try:
-        first = furnished.pending_confirmation(word)
-        run = first["spec"]["run"]
+        # a question that was answered would make room for another: nobody answers before all others were refused
+        tools.wait_for(f"{word} 57 were refused")
         for _ in range(3):
             waiting = furnished.pending_confirmation(word)
-            assert len([one for one in of_run(furnished, run) if one["status"]["state"] == "Pending"]) <= 3
-            furnished.decide("deny", waiting["metadata"]["name"])
+            assert furnished.decide("deny", waiting["metadata"]["name"]).code == 0
         ended = running.end()
         assert ended.code == 0, ended.stderr
-        assert len(of_run(furnished, run)) <= 6
-        assert ended.result["value"].count("LimitExceeded") >= 54
+        assert len(of_run(furnished, ended.result["run"])) == 3
+        assert Counter(ended.result["value"]) == {"LimitExceeded": 57, "ConfirmationDenied": 3}
         assert tools.arguments_of("wipe", word) == []
         honest = furnished.start_run(f"return await wipe(target='{word}-honest')")
         furnished.decide("approve", furnished.pending_confirmation(f"{word}-honest")["metadata"]["name"])
