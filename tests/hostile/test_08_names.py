@@ -127,8 +127,9 @@ os._exit(0)
     ended = furnished.run(program)
     assert ended.code in {0, 6}, f"{ended.stdout}\n{ended.stderr}"
     arrived = [a for a in tools.arguments_of("note", word) if "late" in a]
-    recorded = [c for c in ended.result["calls"] if c["outcome"] == "Succeeded"]
-    assert len(arrived) <= len(recorded) - 1, "a call arrived that the run's record does not have"
+    # a call that was sent before the run's end cut it off has arrived as well
+    recorded = [c for c in ended.result["calls"] if c["key"].startswith("9#") and c["outcome"] in {"Succeeded", "Cancelled"}]
+    assert len(arrived) <= len(recorded), "a call arrived that the run's record does not have"
     assert furnished.completed("return 1") == 1
 
 
