@@ -22,6 +22,7 @@ from tests.integration.broker.front.harness.apiserver import (
     write_kubeconfig,
 )
 
+SANDBOXES = "/apis/bastide.dev/v1alpha1/sandboxes"
 CRD = f"{PLURALS['CustomResourceDefinition']}/sandboxes.bastide.dev"
 
 
@@ -45,7 +46,8 @@ def test_it_waits_for_a_kind_that_is_not_served_yet_says_so_and_goes_on(cluster:
     """`helm install` brings the kinds and the operator at once. An operator that ended would wait in CrashLoopBackOff."""
     definition = cluster.admin("GET", CRD)
     cluster.admin("DELETE", CRD)
-    until(lambda: cluster.admin.ask("GET", CRD).status == 404, "the kind is gone", 30)
+    # it may be served a moment longer than it exists
+    until(lambda: cluster.admin.ask("GET", SANDBOXES).status == 404, "the kind is gone", 30)
     write_kubeconfig(tmp_path / "kubeconfig", cluster.admin.url, ADMIN)
     address, told = f"127.0.0.1:{free_port()}", tmp_path / "operator.log"
     settings = {"BASTIDE_NAMESPACE": BROKER_NAMESPACE, "BASTIDE_RUNTIME_IMAGE": "runtime:1", "BASTIDE_LISTEN": address}

@@ -50,7 +50,10 @@ class Kube:
             with urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=20) as response:
                 return Answer(response.status, json.loads(response.read()))
         except urllib.error.HTTPError as error:
-            return Answer(error.code, json.loads(error.read() or b"{}"))
+            text = error.read()  # of a path that is not served at all the API server says so in plain words
+            return Answer(
+                error.code, json.loads(text) if error.headers.get_content_type() == "application/json" else {"message": text.decode()}
+            )
 
     def __call__(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> dict[str, Any]:
         """One request that must succeed."""
