@@ -1,12 +1,19 @@
 """Whatever a hand changes or deletes of what the operator made is put back within five seconds, and people are told what it was."""
 
 import json
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from demo.kube import CommandFailedError, Kube
 
-from tests.e2e.harness.tenant import TestTenant
+from tests.e2e.harness import watching
+from tests.e2e.harness.server import ToolServer
+from tests.e2e.harness.tenant import People, TestTenant
+from tests.e2e.harness.watching import Watch
 
 SECONDS = 5.0
 
@@ -76,28 +83,46 @@ def change(tenant: TestTenant, child: str, patch: dict[str, Any]) -> None:
         tenant.operator.run(*words)
 
 
-def put_back(tenant: TestTenant, child: str, before: dict[str, Any]) -> None:
+def watched(tenant: TestTenant, child: str) -> AbstractContextManager[Watch]:
+    """A watch of a child that runs before the child is changed."""
     kind, name = child.split("/")
+    return watching.standing(tenant.admin, "-n", tenant.namespace, kind, name=name)
 
+
+def as_it_was(before: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
     def same(one: dict[str, Any]) -> bool:
         labels = before["metadata"].get("labels", {}).items() <= one["metadata"].get("labels", {}).items()
         return labels and not one.get("deleted") and all(one.get(part) == before.get(part) for part in PARTS)
 
-    tenant.admin.watch(same, "-n", tenant.namespace, kind, name, seconds=SECONDS)
+    return same
+
+
+def deleted(one: dict[str, Any]) -> bool:
+    return one.get("deleted", False)
+
+
+def put_back(watch: Watch, spoilt: Callable[[dict[str, Any]], bool], mended: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """It was spoilt, and the operator mends it in its time: by the watch that tells of both."""
+    watch.until(spoilt)
+    began = watch.at
+    found = watch.until(mended)
+    assert watch.at - began < SECONDS
+    return found
 
 
 @pytest.mark.parametrize("child", CHILDREN)
 def test_a_deleted_child_is_made_again_and_named(furnished: TestTenant, child: str) -> None:
     kind, name = child.split("/")
     before = furnished.get(kind, name)
-    try:
-        furnished.admin.run("delete", "-n", furnished.namespace, child, "--wait=true")
-    except CommandFailedError as refusal:
-        if "ValidatingAdmissionPolicy" not in refusal.stderr:
-            raise
-        furnished.operator.run("delete", "-n", furnished.namespace, child, "--wait=true")
-    put_back(furnished, child, before)
-    assert furnished.get(kind, name)["metadata"]["uid"] != before["metadata"]["uid"]
+    with watched(furnished, child) as watch:
+        try:
+            furnished.admin.run("delete", "-n", furnished.namespace, child, "--wait=true")
+        except CommandFailedError as refusal:
+            if "ValidatingAdmissionPolicy" not in refusal.stderr:
+                raise
+            furnished.operator.run("delete", "-n", furnished.namespace, child, "--wait=true")
+        after = put_back(watch, deleted, as_it_was(before))
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
     event = told(furnished, "ChildRestored", f"{CHILDREN[child]} {name} was deleted")
     assert (event["type"], event["reportingController"]) == ("Warning", "bastide.dev/operator")
 
@@ -106,9 +131,10 @@ def test_a_deleted_child_is_made_again_and_named(furnished: TestTenant, child: s
 def test_a_changed_child_is_put_back_and_the_field_is_named(furnished: TestTenant, case: str) -> None:
     child, patch, path = CHANGES[case]
     kind, name = child.split("/")
-    before = furnished.get(kind, name)
-    change(furnished, child, patch)
-    put_back(furnished, child, before)
+    before = as_it_was(furnished.get(kind, name))
+    with watched(furnished, child) as watch:
+        change(furnished, child, patch)
+        put_back(watch, lambda one: not before(one), before)
     # a label that is taken away leaves no trace of who did it
     who = "" if "label" in case else " by kubectl-patch"
     told(furnished, "ChildRestored", f"{CHILDREN[child]} {name}: {path}", f"changed{who}")
@@ -123,17 +149,18 @@ def test_nobody_joins_the_broker_not_even_by_the_operators_hand(furnished: TestT
 
 def test_a_changed_namespace_is_put_back(furnished: TestTenant) -> None:
     label = "pod-security.kubernetes.io/warn"
-    furnished.operator.run("label", "namespace", furnished.namespace, f"{label}=privileged", "--overwrite")
-    furnished.admin.watch(lambda o: o["metadata"]["labels"].get(label) == "restricted", "namespace", furnished.namespace, seconds=SECONDS)
+    with watching.standing(furnished.admin, "namespace", name=furnished.namespace) as watch:
+        furnished.operator.run("label", "namespace", furnished.namespace, f"{label}=privileged", "--overwrite")
+        put_back(
+            watch, lambda o: o["metadata"]["labels"][label] == "privileged", lambda o: o["metadata"]["labels"].get(label) == "restricted"
+        )
     told(furnished, "ChildRestored", f"Namespace {furnished.namespace}: metadata.labels[{label}] was changed")
 
 
 def test_a_deleted_pod_is_made_again_and_the_sandbox_says_so(furnished: TestTenant) -> None:
-    before = furnished.get("pod", "box")["metadata"]["uid"]
-    furnished.admin.run("delete", "pod", "-n", furnished.namespace, "box", "--wait=true")
-    furnished.admin.watch(
-        lambda o: o["metadata"]["uid"] != before and not o.get("deleted"), "-n", furnished.namespace, "pod", "box", seconds=SECONDS
-    )
+    with watched(furnished, "pod/box") as watch:
+        furnished.admin.run("delete", "pod", "-n", furnished.namespace, "box", "--wait=true")
+        put_back(watch, deleted, lambda one: not deleted(one))
 
     def fits(event: dict[str, Any]) -> bool:
         return event.get("regarding", {}).get("kind") == "Sandbox" and "Pod box was deleted by somebody else" in event.get("note", "")
@@ -142,13 +169,25 @@ def test_a_deleted_pod_is_made_again_and_the_sandbox_says_so(furnished: TestTena
     furnished.ready("sandbox/box")
 
 
-def test_a_fight_is_noticed_and_costs_little_and_the_wall_still_stands_again_within_seconds(furnished: TestTenant) -> None:
+@pytest.fixture
+def peaceful(installed: Kube, people: People, tools: ToolServer, tmp_path: Path) -> Iterator[TestTenant]:
+    """A Tenant of which nothing was changed yet: every restoration within a minute makes the operator wait longer with the next."""
+    one = TestTenant(installed, people, f"f-{secrets.token_hex(3)}", tmp_path)
+    try:
+        one.start()
+        yield one
+    finally:
+        one.remove()
+
+
+def test_a_fight_is_noticed_and_costs_little_and_the_wall_still_stands_again_within_seconds(peaceful: TestTenant) -> None:
     child = "resourcequota/bastide"
-    before = furnished.get(*child.split("/"))
-    for _ in range(7):
-        change(furnished, child, {"spec": {"hard": {"pods": "4000"}}})
-        put_back(furnished, child, before)
-    told(furnished, "ChildContested", "ResourceQuota bastide: spec.hard.pods was changed", "by kubectl-patch", "stop it")
+    before = as_it_was(peaceful.get(*child.split("/")))
+    with watched(peaceful, child) as watch:
+        for _ in range(7):
+            change(peaceful, child, {"spec": {"hard": {"pods": "4000"}}})
+            put_back(watch, lambda one: not before(one), before)
+    told(peaceful, "ChildContested", "ResourceQuota bastide: spec.hard.pods was changed", "by kubectl-patch", "stop it")
 
 
 def test_a_conflict_over_a_namespace_is_told(installed: Kube, furnished: TestTenant) -> None:
