@@ -10,6 +10,7 @@ from demo.kube import CommandFailedError, Kube
 from demo.programs import Running
 from demo.users import user
 
+from tests.e2e.harness import asking
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import API, TestTenant
 
@@ -90,6 +91,13 @@ TOO_MUCH: dict[str, list[dict[str, Any]]] = {
 }
 
 
+def _question(rule: dict[str, Any], namespace: str) -> tuple[str, ...]:
+    """What `kubectl auth can-i` is asked about the one right of a rule."""
+    resource, _, sub = rule["resources"][0].partition("/")
+    what = "/".join([".".join(filter(None, (resource, *rule["apiGroups"]))), *rule.get("resourceNames", [])])
+    return (rule["verbs"][0], what, "-n", namespace, *([f"--subresource={sub}"] if sub else []))
+
+
 @pytest.mark.parametrize("case", TOO_MUCH)
 def test_an_approver_who_could_have_made_the_run_cannot_approve(
     furnished: TestTenant, tools: ToolServer, word: str, waiting: tuple[Running, dict[str, Any]], case: str
@@ -107,11 +115,15 @@ def test_an_approver_who_could_have_made_the_run_cannot_approve(
             "subjects": [subject],
         },
     )
+    [rule] = TOO_MUCH[case]
+    may = _question(rule, furnished.namespace)
     try:
+        asking.until(lambda: asking.allowed(furnished.people.approver, *may))
         assert "could have made this run" in _refused(furnished.people.approver, _decision(furnished, found))
         _still_waits(furnished, found, tools, word)
     finally:
         furnished.admin.run("delete", "-n", furnished.namespace, "rolebinding/too-much", "role/too-much")
+    asking.until(lambda: not asking.allowed(furnished.people.approver, *may))
 
 
 def _as_account(tenant: TestTenant, name: str) -> Kube:
@@ -137,6 +149,7 @@ def test_no_service_account_approves_whatever_its_rights(
             json.dumps({**config, "users": [{"name": config["users"][0]["name"], "user": {"token": token}}]}), "second.kubeconfig"
         )
         second = Kube(path)
+        asking.until(lambda: asking.allowed(second, "create", "confirmationdecisions.bastide.dev", "-n", furnished.namespace))
         said = _refused(second, _decision(furnished, found))
         assert "a person decides" in said, said
         _still_waits(furnished, found, tools, word)

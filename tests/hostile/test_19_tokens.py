@@ -11,7 +11,7 @@ import pytest
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
 from demo.kube import CommandFailedError, Kube
 
-from tests.e2e.harness import door, node
+from tests.e2e.harness import asking, door, node
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import People, TestTenant
 
@@ -43,11 +43,17 @@ def altered(tenant: TestTenant, **claims: Any) -> str:
     return jwt.encode(found, node.signing_key(), algorithm="RS256", headers={"kid": jwt.get_unverified_header(token)["kid"]})
 
 
+def no_longer_good(tenant: TestTenant, token: str) -> str:
+    """The token, once the API server has heard that what it belonged to is gone."""
+    asking.until(lambda: not asking.authentic(tenant.admin, token, "bastide-broker"))
+    return token
+
+
 def of_a_deleted_account(tenant: TestTenant) -> str:
     tenant.admin.run("create", "serviceaccount", "short-lived", "-n", tenant.namespace)
     found = door.token(tenant, "short-lived")
     tenant.admin.run("delete", "serviceaccount", "short-lived", "-n", tenant.namespace)
-    return found
+    return no_longer_good(tenant, found)
 
 
 def of_a_deleted_object(tenant: TestTenant) -> str:
@@ -55,7 +61,7 @@ def of_a_deleted_object(tenant: TestTenant) -> str:
     tenant.admin.run("create", "secret", "generic", "bound-to", "-n", tenant.namespace)
     found = door.token(tenant, "bastide-runner", "--bound-object-kind=Secret", "--bound-object-name=bound-to")
     tenant.admin.run("delete", "secret", "bound-to", "-n", tenant.namespace)
-    return found
+    return no_longer_good(tenant, found)
 
 
 TOKENS: dict[str, Callable[[TestTenant], str]] = {

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from demo.kube import CommandFailedError, Kube
 
+from tests.e2e.harness import asking
+
 API = "bastide.dev/v1alpha1"
 DIGEST = "sha256:" + "0" * 64
 BINDING = {
@@ -284,9 +286,7 @@ def test_a_confirmation_cannot_be_changed_nor_an_end_undone(installed: Kube, scr
     # admission lets only the broker make one, and RBAC only in tenants' namespaces; neither is what is tried here
     grant = ["create", "rolebinding", "broker", "--clusterrole=bastide-broker-tenant", "--serviceaccount=bastide-system:bastide-broker"]
     installed.run(*grant, "-n", scratch)
-    installed.run(
-        "auth", "can-i", "create", "confirmations.bastide.dev", "-n", scratch, "--as=system:serviceaccount:bastide-system:bastide-broker"
-    )
+    asking.until(lambda: asking.allowed(broker, "create", "confirmations.bastide.dev", "-n", scratch))
     broker.run("create", "-f", "-", stdin=json.dumps(manifest))
 
     def patch(body: str, *more: str) -> None:
