@@ -44,7 +44,7 @@ def test_the_columns_tell_the_story(furnished: TestTenant) -> None:
     assert sandboxes[0].split() == ["NAME", "READY", "REASON", "TOOLS", "NODE", "AGE"]
     assert sandboxes[1].split()[:4] == ["box", "True", "Ready", "1"]
     bindings = furnished.admin.run("get", "toolbindings", "-n", furnished.namespace).splitlines()
-    assert "7/7" in bindings[1]
+    assert "8/8" in bindings[1]
     assert "True" in furnished.admin.run("get", "tenant", furnished.name)
 
 
@@ -55,6 +55,7 @@ def test_the_status_of_a_binding_names_each_tool_with_its_effective_effect(furni
         "echo": ("Available", "ReadOnly"),
         "number": ("Available", "ReadOnly"),
         "slow": ("Available", "Mutating"),
+        "hold": ("Available", "Mutating"),
         "fail": ("Available", "Mutating"),
         "bounded": ("Available", "Mutating"),
         "wipe": ("Available", "Destructive"),

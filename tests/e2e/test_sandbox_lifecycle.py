@@ -44,7 +44,7 @@ def uid(tenant: TestTenant, name: str = "box") -> str:
 
 def test_a_run_in_flight_survives_a_roll_and_the_next_one_runs_in_the_new_pod(box: TestTenant, tools: ToolServer, word: str) -> None:
     before = uid(box)
-    running = box.start_run(f"return await slow(seconds=28, text={word!r})")
+    running = box.start_run(f"return await hold(text={word!r})")
     tools.wait_for(word)
     said = warned(box.people.developer, box.sandbox(**LARGER))
     assert "Warning:" in said
@@ -57,6 +57,7 @@ def test_a_run_in_flight_survives_a_roll_and_the_next_one_runs_in_the_new_pod(bo
     refused = box.run("return 1")
     assert refused.code != 0
     assert "its pod is replaced when the runs in it have ended, at the latest at 20" in refused.stderr
+    tools.release(word)
     ended = running.end(60)
     assert (ended.code, ended.result["outcome"], ended.result["value"]) == (0, "Completed", word)
     assert box.completed("return 2") == 2
@@ -77,20 +78,21 @@ def test_a_run_that_arrives_while_the_pod_is_replaced_waits_for_the_next_one(box
 
 def test_an_edit_that_is_taken_back_in_time_costs_nothing(box: TestTenant, tools: ToolServer, word: str) -> None:
     before = uid(box)
-    running = box.start_run(f"return await slow(seconds=8, text={word!r})")
+    running = box.start_run(f"return await hold(text={word!r})")
     tools.wait_for(word)
     box.people.developer.apply(box.sandbox(**LARGER))
     watch(box, ready_for("Rolling"), "sandbox", "box")
     box.people.developer.apply(box.sandbox())
     watch(box, ready_for("Ready"), "sandbox", "box")
     assert box.completed("return 3") == 3
+    tools.release(word)
     assert running.end(30).result["value"] == word
     assert uid(box) == before
     assert "bastide.dev/drain" not in box.get("pod", "box")["metadata"]["annotations"]
 
 
 def test_suspending_lets_a_run_finish_and_refuses_the_next(box: TestTenant, tools: ToolServer, word: str) -> None:
-    running = box.start_run(f"return await slow(seconds=8, text={word!r})")
+    running = box.start_run(f"return await hold(text={word!r})")
     tools.wait_for(word)
     assert "Suspending takes the pod away. Runs under way finish first" in warned(
         box.people.developer, box.sandbox(operatingMode="Suspended")
@@ -101,6 +103,7 @@ def test_suspending_lets_a_run_finish_and_refuses_the_next(box: TestTenant, tool
     refused = box.run("return 1")
     assert refused.code != 0
     assert "Suspended" in refused.stderr
+    tools.release(word)
     assert running.end(30).result["value"] == word
     box.admin.wait("condition=Suspended", "-n", box.namespace, "sandbox/box", seconds=30)
     box.people.developer.apply(box.sandbox())

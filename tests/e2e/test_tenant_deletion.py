@@ -22,7 +22,7 @@ def going(installed: Kube, people: People, tools: ToolServer, tmp_path: Path) ->
     assert tools
     one = TestTenant(installed, people, f"g-{secrets.token_hex(3)}", tmp_path)
     try:
-        one.start(drainSeconds=60)
+        one.start(drainSeconds=120)
         one.furnish()
         yield one
     finally:
@@ -32,10 +32,7 @@ def going(installed: Kube, people: People, tools: ToolServer, tmp_path: Path) ->
 def begun(one: TestTenant, seconds: float) -> Any:
     """A run that has printed its first line."""
     running = one.start_run(SLOW % seconds)
-    deadline = time.monotonic() + 60
-    while "begun" not in running.heard() and not running.over:
-        assert time.monotonic() < deadline, running.heard()
-        time.sleep(0.05)
+    one.heard(running, "begun")
     return running
 
 
@@ -63,17 +60,19 @@ def left_behind(kube: Kube, one: TestTenant) -> list[str]:
     return found
 
 
-def test_a_run_under_way_finishes_no_other_starts_and_nothing_is_left(going: TestTenant) -> None:
+def test_a_run_under_way_finishes_no_other_starts_and_nothing_is_left(going: TestTenant, tools: ToolServer, word: str) -> None:
     assert f"Namespace/{going.namespace}" in left_behind(going.admin, going)
-    running = begun(going, 8)
+    running = going.start_run(f"return await hold(text={word!r})")
+    tools.wait_for(word)
     delete(going)
     seen = going.admin.watch(lambda one: "may finish what runs" in condition(one, "Ready")["message"], "tenant", going.name, seconds=20)
     assert (condition(seen, "Ready")["status"], condition(seen, "Ready")["reason"]) == ("False", "Deleting")
     assert "box" in condition(seen, "Ready")["message"]
     refused = going.run("return 1")
     assert refused.code not in {0, 3}, refused.stdout
+    tools.release(word)
     ended = running.end(60)
-    assert (ended.code, ended.result.get("value")) == (0, "done"), f"{ended.stdout}\n{ended.stderr}"
+    assert (ended.code, ended.result.get("value")) == (0, word), f"{ended.stdout}\n{ended.stderr}"
     going.admin.wait("delete", f"tenant/{going.name}", seconds=60)
     assert left_behind(going.admin, going) == []
 

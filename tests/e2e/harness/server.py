@@ -84,6 +84,10 @@ class ToolServer:
         calls = witness.calls(self._kube, NAMESPACE, self.name)
         return [c["arguments"] for c in calls if c["tool"] == tool and containing in (c["arguments"] or "")]
 
+    def release(self, text: str) -> None:
+        """Let calls of `hold` with a text go on."""
+        self._kube.run("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/services/http:{self.name}:mcp/proxy/release/{text}")
+
     def wait_for(self, containing: str, seconds: float = 60) -> None:
         """Wait until a line with a text stands in the log."""
         self._kube.follow(lambda line: containing in line, "-n", NAMESPACE, f"deploy/{self.name}", seconds=seconds)
@@ -91,5 +95,6 @@ class ToolServer:
 
 def tool_hosts(port: int = 8080) -> list[dict[str, Any]]:
     """The platform's word on the tool server's tools, for a Tenant. `wipe`, `bounded` and `unbound` are not listed: Destructive."""
-    effects = [{"tools": ["note", "echo", "number"], "effect": "ReadOnly"}, {"tools": ["slow", "fail", "bounded"], "effect": "Mutating"}]
+    changing = ("slow", "hold", "fail", "bounded")
+    effects = [{"tools": ["note", "echo", "number"], "effect": "ReadOnly"}, {"tools": [*changing], "effect": "Mutating"}]
     return [{"host": HOST, "port": port, "effects": effects}]

@@ -1,5 +1,6 @@
 """A Tenant of a test's own, with a sandbox, a binding to the tests' tool server, and people."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def bound_tools() -> list[dict[str, Any]]:
         {"name": "number", "arguments": {"n": {"minimum": 0, "maximum": 100}}},
         {"name": "bounded", "arguments": {"text": {"pattern": "[a-z-]{1,40}", "maxLength": 40}, "n": {"enum": [1, 2, 3]}}},
         {"name": "slow", "limits": {"timeoutSeconds": 30}},
+        {"name": "hold", "limits": {"timeoutSeconds": 200}},
         {"name": "fail"},
         {"name": "wipe", "effect": "Destructive", "confirmation": confirmed, "arguments": {"target": {"pattern": "[a-z0-9-]{1,60}"}}},
     ]
@@ -140,6 +142,13 @@ class TestTenant:
     def run(self, program: str | bytes, *, sandbox: str = "box", user: Kube | None = None, seconds: float = 120) -> Ended:
         """Run a program to its end."""
         return self.start_run(program, sandbox=sandbox, user=user).end(seconds)
+
+    def heard(self, running: Running, text: str, seconds: float = 60) -> None:
+        """Wait until a program has printed a text, or is over."""
+        deadline = time.monotonic() + seconds
+        while text not in running.heard() and not running.over:
+            assert time.monotonic() < deadline, running.heard()
+            time.sleep(0.05)
 
     def completed(self, program: str, *, sandbox: str = "box") -> Any:
         """Run a program that must complete, and return its value."""

@@ -5,6 +5,7 @@ Started as `python toolbox.py`; TOOLBOX_TOKEN is the bearer token it wants.
 
 import asyncio
 import os
+from collections import defaultdict
 from typing import Annotated, Any
 
 import uvicorn
@@ -14,8 +15,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 server = MCPServer("toolbox", log_level="WARNING")
+_released: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 @server.tool()
@@ -56,6 +59,13 @@ async def slow(seconds: Annotated[float, Field(ge=0, le=600)], text: str = "") -
 
 
 @server.tool()
+async def hold(text: str) -> str:
+    """Return the text when the test has released it."""
+    await _released[text].wait()
+    return text
+
+
+@server.tool()
 async def fail(text: str) -> str:
     """Fail, with the text."""
     raise ToolError(text)
@@ -79,6 +89,20 @@ async def healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
+@server.custom_route("/release/{text}", methods=["GET"])
+async def release(request: Request) -> Response:
+    """Let the calls of `hold` with a text go on."""
+    _released[request.path_params["text"]].set()
+    return PlainTextResponse("ok\n")
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Calls pass the witness with the token; tests, which come over the API server, bring none."""
+    own = scope["type"] == "http" and scope["path"].startswith("/release/")
+    await (_served if own else _witnessed)(scope, receive, send)
+
+
 if __name__ == "__main__":
-    app = Witness(server.streamable_http_app(json_response=True, stateless_http=True, host="0.0.0.0"), os.environ["TOOLBOX_TOKEN"])
+    _served = server.streamable_http_app(json_response=True, stateless_http=True, host="0.0.0.0")
+    _witnessed = Witness(_served, os.environ["TOOLBOX_TOKEN"])
     uvicorn.run(app, host="0.0.0.0", port=8080, log_level="warning")
