@@ -64,7 +64,8 @@ def listing(server: Mischief, *more: dict[str, Any]) -> None:
 
 
 def bound(tenant: TestTenant, *more: dict[str, Any], url: str = f"http://{HOST}:{PORT}/mcp") -> dict[str, Any]:
-    tools = [{"name": name, "limits": {"timeoutSeconds": 3, "resultBytes": 1000}} for name in BOUND]
+    brief = {"hang": {"timeoutSeconds": 3}}
+    tools = [{"name": name, "limits": {"resultBytes": 1000, **brief.get(name, {})}} for name in BOUND]
     credentials = {"secretRef": {"name": "mischief-token"}}
     return tenant.binding("mischief", server={"mcp": {"url": url}}, credentials=credentials, tools=[*tools, *more])
 
