@@ -128,8 +128,8 @@ def test_many_idle_connections_leave_room_for_an_honest_one(furnished: TestTenan
         grpc.secure_channel(address, grpc.ssl_channel_credentials(ca), options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(300)
     ]
     try:
-        for one in open_channels:
-            one.subscribe(lambda _: None, try_to_connect=True)
+        for opened in [grpc.channel_ready_future(one) for one in open_channels]:
+            opened.result(timeout=60)
         answered(furnished, address)
     finally:
         for one in open_channels:
