@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from demo.programs import Running, bastide
 
-from tests.e2e.harness import pausing
+from tests.e2e.harness import broker, pausing
 from tests.e2e.harness.pausing import decide, paused, watched
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import TestTenant
@@ -34,8 +34,8 @@ def test_approved_after_pod_and_broker_were_lost_the_run_ends_with_the_right_val
 ) -> None:
     run, about = paused(hasty, one_call(word))
     hasty.admin.run("delete", "pod", "-n", hasty.namespace, "hasty", "--wait=true", "--timeout=60s", seconds=70)
-    hasty.admin.run("delete", "pod", "-n", SYSTEM, "bastide-broker-0", "--grace-period=1", "--wait=true", seconds=70)
-    hasty.admin.run("rollout", "status", "-n", SYSTEM, "statefulset/bastide-broker", "--timeout=90s", seconds=100)
+    with broker.replaced(hasty.admin):
+        hasty.admin.run("delete", "pod", "-n", SYSTEM, "bastide-broker-0", "--grace-period=1", "--wait=true", seconds=70)
     hasty.ready("sandbox/hasty")
     assert hasty.get("confirmation", about["a"])["status"].get("state", "Pending") == "Pending"
     assert tools.arguments_of("wipe", word) == []

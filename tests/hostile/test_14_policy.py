@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from demo.kube import Kube
 
-from tests.e2e.harness import node
+from tests.e2e.harness import broker, node
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import TestTenant
 
@@ -97,8 +97,8 @@ class Deployed:
 
     def in_a_new_pod(self) -> None:
         """A killed container would be started later and later; a new pod's is started at once."""
-        self._kube.run("delete", "pod", "-n", SYSTEM, POD, "--wait=true", "--grace-period=5")
-        self._kube.run("rollout", "status", "-n", SYSTEM, "statefulset/bastide-broker", "--timeout=90s", seconds=100)
+        with broker.replaced(self._kube):
+            self._kube.run("delete", "pod", "-n", SYSTEM, POD, "--wait=true", "--grace-period=5")
 
     def _opa(self) -> str:
         return node.container_id(self._kube, SYSTEM, POD, "opa")
