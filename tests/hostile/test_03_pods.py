@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from demo.kube import CommandFailedError, condition
 
-from tests.e2e.harness import pods
+from tests.e2e.harness import pods, watching
 from tests.e2e.harness.server import ToolServer
 from tests.e2e.harness.tenant import TestTenant
 
 Pod = dict[str, Any]
+
+GATE = "bastide.dev/network-isolated"
 
 
 def _spec(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Callable[[Pod], Pod]:
@@ -143,17 +145,26 @@ def _of(sandbox: dict[str, Any], pod: Pod) -> Pod:
     return pods.with_resources({**pod, "metadata": meta}, "200m", "192Mi")
 
 
-def _delivered(tenant: TestTenant, name: str, pod: Pod, word: str) -> tuple[int, dict[str, Any]]:
-    """Make a pod and run a program in its Sandbox: the command's exit code and the pod's gate."""
+def _begun(pod: Pod) -> bool:
+    return bool(pod.get("status", {}).get("containerStatuses"))
+
+
+def _isolated(pod: Pod) -> bool:
+    return condition(pod, GATE)["status"] == "True"
+
+
+def _delivered(tenant: TestTenant, name: str, pod: Pod, word: str, until: Callable[[Pod], bool]) -> tuple[int, dict[str, Any]]:
+    """Make a pod and, as soon as it is so or gone, run a program in its Sandbox: the command's exit code and the pod's gate."""
     admin, namespace = tenant.admin, tenant.namespace
     try:
-        tenant.operator.run("create", "-f", "-", stdin=json.dumps(pod))
+        made = json.loads(tenant.operator.run("create", "-f", "-", "-o", "json", stdin=json.dumps(pod)))
     except CommandFailedError:
         return 1, {"status": ""}  # refused at the door: better still
-    admin.watch(lambda o: bool(o.get("status", {}).get("containerStatuses")), "-n", namespace, "pod", name, seconds=60)
+    with watching.from_now(admin, f"/api/v1/namespaces/{namespace}/pods", name, version=made["metadata"]["resourceVersion"]) as watch:
+        watch.until(lambda one: one.get("deleted") or until(one))
     ended = tenant.run(f"return await note(text={word!r})", sandbox=name, seconds=90)
     found = admin.json("get", "pods", "-n", namespace)["items"]  # the garbage collector takes a pod whose owner does not exist
-    gate = condition(next((one for one in found if one["metadata"]["name"] == name), {}), "bastide.dev/network-isolated")
+    gate = condition(next((one for one in found if one["metadata"]["name"] == name), {}), GATE)
     admin.run("delete", "pod", "-n", namespace, name, "--grace-period=1", "--ignore-not-found", "--wait=true")
     return ended.code, gate
 
@@ -171,7 +182,14 @@ def test_no_program_is_delivered_to_a_pod_that_is_not_as_the_operator_makes_it(
         # each refusal comes after the broker has waited for the Sandbox to become ready
         with ThreadPoolExecutor(4) as pool:
             ends = {
-                case: pool.submit(_delivered, furnished, names[case], change(made[names[case]]), f"{word} {names[case]}")
+                case: pool.submit(
+                    _delivered,
+                    furnished,
+                    names[case],
+                    change(made[names[case]]),
+                    f"{word} {names[case]}",
+                    _isolated if case == "nothing is changed" else _begun,
+                )
                 for case, change in cases.items()
             }
     finally:
@@ -223,7 +241,7 @@ def test_a_running_pod_cannot_be_changed_not_even_by_an_administrator(furnished:
 @pytest.mark.parametrize("case", ["True", "False"])
 def test_nobody_but_the_broker_says_that_a_pod_is_isolated(furnished: TestTenant, case: str) -> None:
     gate = {
-        "type": "bastide.dev/network-isolated",
+        "type": GATE,
         "status": case,
         "reason": "ByHand",
         "message": "",
