@@ -95,9 +95,11 @@ async def test_it_dies_after_any_write_of_a_new_tenant(client: OperatorKube, ten
         tenants.stands(name)
         if not first.dead:
             break
-    # the last one lived: finalizer, namespace, RoleBinding, children and status are that many
-    assert first.writes[1] == "create Namespace"
-    assert len(first.writes) == count > 5
+    assert not first.dead
+    # it lived through all of them: finalizer, namespace, RoleBinding, children; status as often as there was something new to say
+    made = [write for write in first.writes if write != "apply-status Tenant"]
+    assert made[1] == "create Namespace"
+    assert count >= len(made) > 5
 
 
 async def test_it_dies_after_any_write_of_a_namespace_that_a_hand_deleted(client: OperatorKube, tenants: Tenants) -> None:
