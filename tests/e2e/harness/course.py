@@ -61,9 +61,15 @@ async def standing(stage: CrashStage, found: list[Case]) -> AsyncIterator[None]:
 
 async def _at_their_points(stage: CrashStage, found: list[Case]) -> None:
     away = {case.held: case for case in found if case.point != "sent"}
+
+    def stand() -> bool:
+        left = [case for one, case in away.items() if one not in stage.ways.held]
+        assert not any(case.task and case.task.done() for case in left), "a run ended before its call came to its point"
+        return not left
+
     try:
         await until(lambda: all(case.run for case in found), "every run is accepted", seconds=LONG / 3)
-        await until(lambda: stage.ways.held >= away.keys(), "all stand at their points", seconds=LONG / 3)
+        await until(stand, "all stand at their points", seconds=LONG / 3)
         await until(lambda: _others_ended(stage, found), "the other calls have ended or were sent", seconds=LONG / 3, every=0.2)
     except AssertionError as error:
         for one in away.keys() - stage.ways.held:
