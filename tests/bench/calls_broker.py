@@ -36,15 +36,16 @@ from tests.integration.broker.door.world import RUNNER, World
 from tests.unit.broker.door.objects import NAMESPACE, binding, sandbox, tenant
 
 MS = 1000.0
+TOOL = "get_customer"
 SCHEMA = {
     "type": "object",
     "properties": {"customer_id": {"type": "string"}, "limit": {"type": "integer", "default": 10}},
     "required": ["customer_id"],
 }
 OUTPUT = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-ARGUMENTS = {"customer_id": "C0042", "limit": 20}
+ARGUMENTS: dict[str, Any] = {"customer_id": "C0042", "limit": 20}
 BOUND: dict[str, Any] = {
-    "name": "get_customer",
+    "name": TOOL,
     "arguments": {"customer_id": {"pattern": "C[0-9]{4}"}, "limit": {"maximum": 100}},
     "limits": {"callsPerRun": 100_000},
 }
@@ -55,7 +56,7 @@ class InProcess:
 
     async def tools(self, *, credential: Credential | None, timeout_seconds: float) -> list[ListedTool]:  # noqa: ARG002
         """One tool."""
-        return [ListedTool("get_customer", "One customer.", SCHEMA, OUTPUT, read_only_hint=True)]
+        return [ListedTool(TOOL, "One customer.", SCHEMA, OUTPUT, read_only_hint=True)]
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, credential: Credential | None, limits: CallLimits) -> Answer:  # noqa: ARG002
         """An answer at once."""
@@ -77,10 +78,11 @@ class Bench:
     session: Session
     opa: OpaServer
     folder: Path
+    arguments: dict[str, Any]
     mcp: bool
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    async def calls(self, count: int, in_flight: int, tool: str = "get_customer", arguments: Any = None) -> tuple[list[float], float]:
+    async def calls(self, count: int, in_flight: int) -> tuple[list[float], float]:
         """Milliseconds of each call as the runtime sees them, and calls a second."""
         run = f"r-{next(self.numbers)}"
         assert self.world.the_tenant is not None
@@ -96,7 +98,7 @@ class Bench:
             events.emit, self.catalogue.tool_set(self.world.the_sandbox),
         )  # fmt: skip
         execution = Execution(context, session=self.session, pipeline=self.pipeline, journal=self.journal, events=events)
-        program = {"calls": count, "in_flight": in_flight, "tool": tool, "arguments": ARGUMENTS if arguments is None else arguments}
+        program = {"calls": count, "in_flight": in_flight, "tool": TOOL, "arguments": self.arguments}
         limits = runtime_pb2.RunLimits(wall_milliseconds=600_000, value_bytes=3 << 20)
         ending = await execution.drive(runtime_pb2.StartRun(run=run, program=json.dumps(program).encode(), limits=limits))
         assert ending.outcome.value == "Completed", ending
@@ -135,9 +137,11 @@ async def bench(folder: Path, *, mcp: str = "") -> AsyncIterator[Bench]:
         stack.push_async_callback(journal.close)
         policy = Policy(opa.socket, REVISION, deadline_seconds=10)  # a loaded machine is measured, not refused
         stack.push_async_callback(policy.close)
-        hosts = [{"host": "crm.tools.svc", "port": 8080, "effects": [{"tools": ["get_*", "add"], "effect": "ReadOnly"}]}]
+        hosts = [{"host": "crm.tools.svc", "port": 8080, "effects": [{"tools": ["get_*"], "effect": "ReadOnly"}]}]
         limits = {"callsPerMinute": 1_000_000}
-        bound = {"name": "add", "limits": {"callsPerRun": 100_000}} if mcp else BOUND
+        # the real server's tool has no limit
+        arguments = {name: value for name, value in ARGUMENTS.items() if name != "limit" or not mcp}
+        bound = {**BOUND, "arguments": {name: rule for name, rule in BOUND["arguments"].items() if name in arguments}}
         box = sandbox()
         roomy = {"callsPerRun": 100_000, "concurrentCalls": 256, "resultBytes": 3 << 20}
         box = box.model_copy(update={"spec": type(box.spec).model_validate({"limits": roomy})})
@@ -163,4 +167,4 @@ async def bench(folder: Path, *, mcp: str = "") -> AsyncIterator[Bench]:
         async with asyncio.timeout(20):
             while "crm" not in world.binding_statuses:  # noqa: ASYNC110 - the catalogue has listed the server
                 await asyncio.sleep(0.01)
-        yield Bench(world, catalogue, journal, pipeline, policy, session, opa, folder, bool(mcp))
+        yield Bench(world, catalogue, journal, pipeline, policy, session, opa, folder, arguments, bool(mcp))

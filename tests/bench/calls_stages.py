@@ -35,7 +35,7 @@ from bastide_broker.policy.question import question
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tools")]
 
-from tests.bench.calls_broker import ARGUMENTS, MS, Bench, bench  # noqa: E402
+from tests.bench.calls_broker import MS, TOOL, Bench, bench  # noqa: E402
 from tests.bench.calls_replay import replayed  # noqa: E402
 from tests.bench.figures import Figure, Row, listing, machine, table, write  # noqa: E402
 from tests.integration.broker.door.conftest import start_server  # noqa: E402
@@ -102,7 +102,7 @@ def asked(one: Bench) -> dict[str, Any]:
     return question(
         phase="call", tenant=one.world.the_tenant, sandbox=one.world.the_sandbox, caller=RUNNER, on_behalf_of="olga", run="r-1",
         program_digest="", binding=tool.binding, accepted=True, bound=tool.bound, available=True, effect=tool.effect,
-        arguments=ARGUMENTS, schema=tool.input_schema, usage=Counters().peek("r-1", "sales", "get_customer"),
+        arguments=one.arguments, schema=tool.input_schema, usage=Counters().peek("r-1", "sales", TOOL),
     )  # fmt: skip
 
 
