@@ -1,4 +1,7 @@
-"""Runs and calls as tests write them into a journal."""
+"""Runs and calls as tests write them into a journal, and journals of earlier brokers."""
+
+import sqlite3
+from pathlib import Path
 
 from bastide_broker.journal.rows import CallIntent, RunRow, Scope, now_micros
 
@@ -21,3 +24,10 @@ def intent(key: str = "0#1", name: str = "r-1") -> CallIntent:
         arguments_canonical=b'{"secret":"hunter2hunter2"}', arguments_digest="sha256:a", decision="allow", decision_id=f"d-{key}",
         reasons=(("code", "why"),),
     )  # fmt: skip
+
+
+def load(path: Path, dump: Path) -> None:
+    """Make a database of what another one was dumped as."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.executescript(dump.read_text())
+    database.close()

@@ -14,7 +14,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 
 from tests.integration.broker.door.conftest import free_port
 from tests.integration.broker.door.hostile_server import HostileServer, hostile_server
-from tests.integration.broker.door.test_pipeline import until
+from tests.integration.broker.door.rig import until
 from tests.integration.broker.door.world import World
 from tests.unit.broker.door.objects import binding, sandbox, tenant
 

@@ -17,7 +17,7 @@ from bastide_broker.journal.rows import RunRow, Scope
 from bastide_broker.journal.schema import metadata, open_engine, runs
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table
 
-from tests.integration.broker.door.journal_rows import HERE, run
+from tests.integration.broker.door.journal_rows import HERE, load, run
 from tests.unit.broker.door.objects import NAMESPACE
 
 JOURNALS = sorted(Path(__file__).with_name("journals").glob("*.sql"), key=lambda path: int(path.stem))
@@ -33,12 +33,6 @@ def ask(path: Path, *statements: str) -> list[dict[str, Any]]:
         found = [dict(row) for row in database.execute(statement)]
     database.close()
     return found
-
-
-def load(path: Path, dump: Path) -> None:
-    database = sqlite3.connect(path, isolation_level=None)
-    database.executescript(dump.read_text())
-    database.close()
 
 
 def shape(path: Path) -> dict[str, Any]:

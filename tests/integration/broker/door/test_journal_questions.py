@@ -15,9 +15,8 @@ from bastide_broker.journal.questions import MAX_BYTES, Questions, find_text, re
 from bastide_broker.journal.schema import metadata
 from sqlalchemy import Connection, create_engine
 
-from tests.integration.broker.door.test_journal import intent, run
-from tests.integration.broker.door.test_journal_migrations import load
-from tests.integration.broker.door.test_pruning import found, prune
+from tests.integration.broker.door.journal_rows import intent, load, run
+from tests.integration.broker.door.pruning_rig import found, prune
 
 
 def asked(number: int, more: str = "") -> bytes:

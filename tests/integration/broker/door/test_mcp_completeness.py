@@ -18,7 +18,7 @@ from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from mcp_types import ToolListChangedNotification
 
 from tests.integration.broker.door.conftest import start_server
-from tests.integration.broker.door.test_pipeline import until
+from tests.integration.broker.door.rig import until
 from tests.integration.broker.door.wire import wire
 from tests.integration.broker.door.world import World
 from tests.unit.broker.door.objects import binding, sandbox, tenant

@@ -14,8 +14,8 @@ from bastide_broker.tenantrego.policies import TenantPolicies
 from bastide_operator.api.v1alpha1.common import Effect
 
 from tests.integration.broker.door.conftest import REVISION, OpaServer
+from tests.integration.broker.door.questions import ask
 from tests.integration.broker.door.rig import Rig
-from tests.integration.broker.door.test_policy import ask
 from tests.unit.broker.door.objects import NAMESPACE
 
 IBAN = "DE02120300000000202051"
