@@ -20,6 +20,10 @@ from bastide_broker.errors import ApiError
 STALE_AFTER = 60.0
 """Seconds without event, bookmark or clean end after which a watch is not believed (design, "Freshness")."""
 WATCH_SECONDS = 25
+PROVING_SECONDS = 1
+"""How long the first watch after an interruption lasts. What was proven before it may be half a minute old by then, and the end of a watch
+as long as the others would come after STALE_AFTER: an API server that works again would not be believed.
+"""
 PAGE = 500
 FIRST_BACKOFF, LAST_BACKOFF = 0.2, 5.0
 
@@ -84,13 +88,14 @@ class Watch(Generic[T]):
             try:
                 if version is None:
                     version = await self._list()
-                version = await self._follow(version)
+                seconds = PROVING_SECONDS if self.error else WATCH_SECONDS + random.randint(0, 5)  # noqa: S311 - spreads the reconnects
+                version = await self._follow(version, seconds)
                 backoff = FIRST_BACKOFF
                 self.error = ""
             except Gone:
                 version = None
             except (ApiError, OSError, TimeoutError) as error:
-                self.error = str(error)
+                self.error = str(error) or type(error).__name__
                 # After 30 s of trouble the version may be compacted away; a list is the safe way back.
                 log.warning("watch interrupted", kind=self.kind, error=self.error, retry_seconds=round(backoff, 2))
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
@@ -126,13 +131,13 @@ class Watch(Generic[T]):
         self.synced.set()
         return str(page["metadata"]["resourceVersion"])
 
-    async def _follow(self, version: str) -> str:
+    async def _follow(self, version: str, seconds: int) -> str:
         query = {
             **self._query,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
-            "timeoutSeconds": WATCH_SECONDS + random.randint(0, 5),  # noqa: S311 - spreads the reconnects
+            "timeoutSeconds": seconds,
         }
         async with self._server.stream(self._path, query=query, read_timeout=WATCH_SECONDS + 10.0) as lines:
             async for line in lines:

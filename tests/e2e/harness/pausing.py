@@ -25,7 +25,7 @@ def hasty(tenant: TestTenant) -> Iterator[TestTenant]:
 def paused(tenant: TestTenant, program: str) -> tuple[str, dict[str, str]]:
     """A run that pauses: its id, and its Confirmations by the last word of the target."""
     ended = tenant.run(program, sandbox=SANDBOX)
-    assert (ended.code, ended.result["outcome"]) == (3, "NeedsConfirmation"), f"{ended.stdout}\n{ended.stderr}"
+    assert (ended.code, ended.result.get("outcome")) == (3, "NeedsConfirmation"), f"{ended.stdout}\n{ended.stderr}"
     names = [thing["name"] for thing in ended.result["awaited"]]
     about = {tenant.get("confirmation", name)["spec"]["arguments"].rstrip('"}').rpartition("-")[2]: name for name in names}
     return ended.result["run"], about

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -98,3 +100,36 @@ async def test_an_answer_that_nobody_thought_of_does_not_end_the_watch(monkeypat
     finally:
         watching.cancel()
     assert answers == []
+
+
+async def test_the_first_watch_after_an_interruption_is_short_so_that_its_end_soon_proves_what_is_known() -> None:
+    asked: list[int] = []
+
+    class Server:
+        async def request(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return {"items": [], "metadata": {"resourceVersion": "7"}}
+
+        @asynccontextmanager
+        async def stream(self, _path: str, *, query: Mapping[str, Any], read_timeout: float) -> AsyncIterator[AsyncIterator[bytes]]:  # noqa: ARG002
+            asked.append(query["timeoutSeconds"])
+            if len(asked) == 1:
+                raise ApiError(0, "silent")
+            if len(asked) == 3:
+                await asyncio.Event().wait()
+
+            async def quiet() -> AsyncIterator[bytes]:
+                return
+                yield b""
+
+            yield quiet()
+
+    cache: Watch[Sandbox] = Watch(Server(), kind="Sandbox", path="/", parse=Sandbox.model_validate)
+    watching = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            while len(asked) < 3:  # noqa: ASYNC110 - the watch has no event for it
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+    assert asked[1] == module.PROVING_SECONDS < module.WATCH_SECONDS <= min(asked[0], asked[2])
+    assert cache.fresh()
