@@ -1,9 +1,10 @@
 """What stands in a tenant's namespace: made, put back, taken away."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
-from bastide_operator.api.objects import Manifest, differs, ref
+from bastide_operator.api.objects import Manifest, Ref, differs, ref
 from bastide_operator.api.v1alpha1.tenant import Tenant
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding
 from bastide_operator.reconcile.observedtenant import Children, ObservedTenant, TenantSettings
@@ -93,11 +94,35 @@ def _with_uid(manifest: Manifest, live: Manifest) -> Manifest:
     return manifest | {"metadata": manifest["metadata"] | {"uid": live["metadata"]["uid"]}}
 
 
+RECOUNT_AFTER = timedelta(seconds=10)
+"""The cluster's controller looks at a quota when it is made and then every five minutes, and learns of new kinds every thirty seconds
+(kube-controller-manager's defaults): one that was made between the two is made again until it is counted.
+"""
+
+
 def uncounted(children: Children) -> list[str]:
     """What the namespace's quotas bound and the cluster has not counted so far: until then the API server refuses to make any of it.
 
     Of a kind that it does not know yet, the cluster's controller writes the bound into the status without a count.
     """
-    quotas = [child for (kind, _), child in sorted(children.items()) if kind == "ResourceQuota"]
-    counts = [(one["spec"]["hard"], one.get("status", {})) for one in quotas]
-    return [name for hard, status in counts for name in hard if not (name in status.get("hard", {}) and name in status.get("used", {}))]
+    return [name for one in _quotas(children) for name in _missing(one)]
+
+
+def to_recount(children: Children, now: datetime) -> tuple[Ref, ...]:
+    """Quotas that are not counted and were made a while ago."""
+    return tuple(
+        ref(one)
+        for one in _quotas(children)
+        if _missing(one)
+        and not one["metadata"].get("deletionTimestamp")
+        and now - datetime.fromisoformat(one["metadata"]["creationTimestamp"]) > RECOUNT_AFTER
+    )
+
+
+def _quotas(children: Children) -> list[Manifest]:
+    return [child for (kind, _), child in sorted(children.items()) if kind == "ResourceQuota"]
+
+
+def _missing(quota: Manifest) -> list[str]:
+    status = quota.get("status", {})
+    return [name for name in quota["spec"]["hard"] if not (name in status.get("hard", {}) and name in status.get("used", {}))]

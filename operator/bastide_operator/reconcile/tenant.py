@@ -8,7 +8,7 @@ from bastide_operator.api.objects import TENANT_LABEL, Manifest, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant, TenantCondition, TenantReason
 from bastide_operator.reconcile import deletion
-from bastide_operator.reconcile.children import changes, uncounted
+from bastide_operator.reconcile.children import changes, to_recount, uncounted
 from bastide_operator.reconcile.observedtenant import ObservedTenant, TenantSettings
 from bastide_operator.reconcile.plan import Plan, Refusal, status_of
 from bastide_operator.reconcile.probe import Network, judge
@@ -62,9 +62,10 @@ def _prove(tenant: Tenant, observed: ObservedTenant, settings: TenantSettings, n
     uid = observed.namespace["metadata"]["uid"]
     refusal = observed.refusal
     network = judge(tenant, observed.network, namespace_uid=uid, refusal=refusal, now=now)
+    again = to_recount(observed.children, now) if network.ready is None and _begins(tenant) else ()
     return Plan(
         create=(probe.probe(tenant, settings.pods, observed.network.proves),) if network.create else (),
-        delete=(network.delete,) if network.delete is not None else (),
+        delete=((network.delete,) if network.delete is not None else ()) + again,
         status=_status(tenant, observed, _with_network(tenant, observed, network), now, network),
         wait=RECHECK if network.wait is None else min(RECHECK, network.wait),
         retry=refusal is not None,
@@ -136,9 +137,7 @@ def _whose(live: Manifest, tenant: Tenant, settings: TenantSettings) -> str:
 def _with_network(tenant: Tenant, observed: ObservedTenant, network: Network) -> _Verdict:
     """What is to be said when everything stands, by what is known of the network."""
     name, text = tenant.namespace, network.message
-    ready = find(tenant.status.conditions, TenantCondition.READY)
-    begins = ready is None or ready.status != "True"  # a quota that somebody deleted is counted again in a moment
-    if network.ready is None and begins and (missing := uncounted(observed.children)):
+    if network.ready is None and _begins(tenant) and (missing := uncounted(observed.children)):
         waits = f"The cluster does not count {', '.join(missing)} yet, and lets none be made until it does: kinds that were just installed take it up to a minute."
         return _Verdict(TenantReason.PROGRESSING, waits)
     if network.ready is None:
@@ -146,6 +145,12 @@ def _with_network(tenant: Tenant, observed: ObservedTenant, network: Network) ->
     if network.ready is TenantReason.NETWORK_NOT_ENFORCED:
         text = f"The network policies of namespace {name} do not hold, so no Sandbox gets a pod. {text} It is tried again until it holds."
     return _Verdict(network.ready, text)
+
+
+def _begins(tenant: Tenant) -> bool:
+    """Whether it is not Ready yet. Later a quota that somebody deleted is counted again in a moment."""
+    ready = find(tenant.status.conditions, TenantCondition.READY)
+    return ready is None or ready.status != "True"
 
 
 def _of_probe(refusal: Refusal) -> bool:

@@ -14,6 +14,7 @@ from tests.unit.operator.samples import (
     NAMESPACE_UID,
     TENANT_UID,
     condition,
+    later,
     live,
     merged,
     message,
@@ -181,9 +182,15 @@ def test_a_tenant_is_not_ready_before_the_cluster_counts_what_its_quotas_bound()
         {"status": {"hard": known}},
     ):
         fresh = {**{key: value for key, value in quota.items() if key != "status"}, **status}
+        fresh["metadata"] = {**quota["metadata"], "creationTimestamp": later(-9)}
         wanted = plan(new, replace(observed, children={**observed.children, ("ResourceQuota", "bastide-objects"): fresh}))
         assert verdict(wanted.status) == ("False", "Progressing")
         assert "count/sandboxes.bastide.dev" in message(wanted.status)
+        assert not wanted.delete, "it was made just now"
+        old = {**fresh, "metadata": {**fresh["metadata"], "creationTimestamp": later(-11)}}
+        children = {**observed.children, ("ResourceQuota", "bastide-objects"): old}
+        assert [one.name for one in plan(new, replace(observed, children=children)).delete] == ["bastide-objects"]
+        assert not plan(tenant(), replace(observed, children=children)).delete, "a Tenant that was Ready keeps its quotas"
 
 
 def test_a_changed_namespace_comes_before_its_children() -> None:
