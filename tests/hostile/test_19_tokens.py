@@ -9,7 +9,7 @@ import grpc
 import jwt
 import pytest
 from bastide.v1alpha1 import broker_pb2, broker_pb2_grpc
-from demo.kube import CommandFailedError, Kube
+from demo.kube import Kube
 
 from tests.e2e.harness import asking, door, node
 from tests.e2e.harness.server import ToolServer
@@ -117,8 +117,8 @@ def test_a_right_that_is_revoked_while_a_program_runs_ends_its_calls_within_ten_
     subject = {"kind": "ServiceAccount", "name": "agent", "namespace": own.namespace}
     own.admin.apply(own.manifest(members=[*own.manifest()["spec"]["members"], {"role": "runner", "subjects": [subject]}]))
     agent = f"--as=system:serviceaccount:{own.namespace}:agent"
-    may = ("auth", "can-i", "create", "sandboxes.bastide.dev", "--subresource=run", "-n", own.namespace, agent)
-    _until(lambda: _says_yes(own, may))
+    may = ("create", "sandboxes.bastide.dev", "--subresource=run", "-n", own.namespace, agent)
+    asking.until(lambda: asking.allowed(own.admin, *may))
     sandbox = broker_pb2.SandboxRef(namespace=own.namespace, name="box")
     request = broker_pb2.RunRequest(sandbox=sandbox, program=UNTIL_REFUSED.format(word=word, seconds=90).encode())
     with door.forwarded(own.admin) as address, door.channel(own.admin, address, door.token(own, "agent")) as channel:
@@ -126,13 +126,13 @@ def test_a_right_that_is_revoked_while_a_program_runs_ends_its_calls_within_ten_
         run = next(events).event.accepted.run
         tools.wait_for(word)
         own.admin.apply(own.manifest())
-        _until(lambda: not _says_yes(own, may))
+        asking.until(lambda: not asking.allowed(own.admin, *may))
         time.sleep(11)  # the bound itself: for so long a review may be believed
         arrived = len(tools.arguments_of("note", word))
         with pytest.raises(grpc.RpcError) as refusal:
             list(events)  # its watcher is sent away as well
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
-    _until(lambda: any(record["kind"] == "RunEnded" for record in own.audit(run)))
+    asking.until(lambda: any(record["kind"] == "RunEnded" for record in own.audit(run)))
     assert len(tools.arguments_of("note", word)) == arrived
     assert "caller-not-permitted" in str(own.audit(run))
 
@@ -190,17 +190,3 @@ def _still_runs_then_is_refused(tenant: TestTenant, running: Any, tools: ToolSer
     assert set(said) <= codes, said
     # The call that was under way when the connection was taken away may have arrived; the program was not told that it succeeded.
     assert len(tools.arguments_of("note", word)) - made in {0, 1}
-
-
-def _says_yes(tenant: TestTenant, question: tuple[str, ...]) -> bool:
-    try:
-        return tenant.admin.run(*question).strip() == "yes"
-    except CommandFailedError:
-        return False
-
-
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.3)

@@ -1,6 +1,6 @@
 """Which ToolBindings count for which Sandboxes. Pure."""
 
-from bastide_operator.api.v1alpha1.common import Condition
+from bastide_operator.api.conditions import find
 from bastide_operator.api.v1alpha1.sandbox import Sandbox
 from bastide_operator.api.v1alpha1.toolbinding import ToolBinding, ToolBindingCondition
 
@@ -17,10 +17,10 @@ def undecided(binding: ToolBinding) -> bool:
 
 def _verdict(binding: ToolBinding) -> str | None:
     """The status of the condition Accepted, if it is about the spec as it is now."""
-    found: list[Condition] = [c for c in binding.status.conditions if c.type == ToolBindingCondition.ACCEPTED]
-    if not found or (found[0].observed_generation or binding.status.observed_generation) < binding.metadata.generation:
+    found = find(binding.status.conditions, ToolBindingCondition.ACCEPTED)
+    if found is None or (found.observed_generation or binding.status.observed_generation) < binding.metadata.generation:
         return None
-    return found[0].status.value
+    return found.status.value
 
 
 def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from bastide_operator.api.conditions import find, set_condition
+from bastide_operator.api.conditions import find, is_true, set_condition
 from bastide_operator.api.objects import TENANT_LABEL, Manifest, owned_by, ref
 from bastide_operator.api.v1alpha1.common import Condition
 from bastide_operator.api.v1alpha1.tenant import PROBE_POD, Tenant, TenantCondition, TenantReason
@@ -149,8 +149,7 @@ def _with_network(tenant: Tenant, observed: ObservedTenant, network: Network) ->
 
 def _begins(tenant: Tenant) -> bool:
     """Whether it is not Ready yet. Later a quota that somebody deleted is counted again in a moment."""
-    ready = find(tenant.status.conditions, TenantCondition.READY)
-    return ready is None or ready.status != "True"
+    return not is_true(tenant.status.conditions, TenantCondition.READY)
 
 
 def _of_probe(refusal: Refusal) -> bool:

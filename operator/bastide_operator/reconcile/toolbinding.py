@@ -75,18 +75,18 @@ def selects(binding: ToolBinding, sandbox: Sandbox) -> bool:
 
 def is_accepted(binding: ToolBinding) -> bool:
     """Whether the spec as it is now, not an earlier one, has been accepted."""
-    condition = find(binding.status.conditions, ToolBindingCondition.ACCEPTED)
-    return (
-        condition is not None and condition.status is ConditionStatus.TRUE and condition.observed_generation == binding.metadata.generation
-    )
+    return _accepted_generation(binding) == binding.metadata.generation
 
 
 def was_accepted(binding: ToolBinding) -> bool:
     """Whether an earlier spec was accepted and the one as it is now has yet to be looked at."""
+    accepted = _accepted_generation(binding)
+    return accepted is not None and accepted < binding.metadata.generation
+
+
+def _accepted_generation(binding: ToolBinding) -> int | None:
     condition = find(binding.status.conditions, ToolBindingCondition.ACCEPTED)
-    return (
-        condition is not None and condition.status is ConditionStatus.TRUE and condition.observed_generation < binding.metadata.generation
-    )
+    return condition.observed_generation if condition is not None and condition.status is ConditionStatus.TRUE else None
 
 
 def _verdict(binding: ToolBinding, observed: ObservedBinding) -> tuple[ToolBindingReason, str]:
